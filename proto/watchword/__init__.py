@@ -1,0 +1,1 @@
+"""The contract between agent and server: the wire messages, the bytes that are signed, the proof of possession."""

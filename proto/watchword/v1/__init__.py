@@ -1,0 +1,1 @@
+"""The wire messages, version 1, generated from `posture.proto` (`make proto`)."""

@@ -1,0 +1,1 @@
+"""The Watchword server: verifies evidence, keeps results, decides requests."""

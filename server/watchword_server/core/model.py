@@ -1,0 +1,390 @@
+"""The nouns: devices, checks, evidence, results, requests, decisions.
+
+Times are `Instant`: seconds since the Unix epoch, UTC, as a float. Durations say their unit. `None` means "not known" or "never",
+as the field says; absence is never an empty string.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from types import MappingProxyType
+from typing import NewType
+
+Instant = NewType("Instant", float)
+DeviceId = NewType("DeviceId", str)
+CheckId = NewType("CheckId", str)
+CertificateId = NewType("CertificateId", str)
+Fingerprint = NewType("Fingerprint", bytes)  # SHA-256 of a certificate's DER encoding
+SessionId = NewType("SessionId", bytes)
+
+IPAddress = IPv4Address | IPv6Address
+IPNetwork = IPv4Network | IPv6Network
+
+
+# ---- Devices ----------------------------------------------------------------------------------------------------------
+
+
+class DeviceState(StrEnum):
+    """Only an active device's evidence is judged and only an active device satisfies a rule."""
+
+    ACTIVE = "active"
+    PENDING = "pending"  # enrolled; an operator has to approve it
+    REVOKED = "revoked"
+
+
+class KeyAlgorithm(StrEnum):
+    """Fixed when the device enrolls; a message never chooses it."""
+
+    ED25519 = "ed25519"
+    ECDSA_P256_SHA256 = "ecdsa-p256-sha256"
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceKey:
+    """The key a device signs its envelopes with. `public_key_der` is a SubjectPublicKeyInfo."""
+
+    key_id: str
+    public_key_der: bytes
+    algorithm: KeyAlgorithm
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """What a device says of itself; `None` where it does not know."""
+
+    platform: str
+    hostname: str | None
+    serial_number: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """An enrolled device. `serial_number` is the enrollment's; `hostname` the newest one signed."""
+
+    id: DeviceId
+    key: DeviceKey
+    state: DeviceState
+    platform: str
+    hostname: str | None
+    serial_number: str | None
+    epoch: int
+    enrolled_at: Instant
+    last_seen_at: Instant | None = None
+
+
+# ---- Checks (in the Cloudflare API: device posture rules) ----------------------------------------------------------------
+
+
+class Trust(StrEnum):
+    """How the uploaded signing certificate has to stand above the client certificate."""
+
+    ISSUER = "issuer"  # it signed it directly
+
+
+class OnClone(StrEnum):
+    """What a certificate that two live devices prove means for this check."""
+
+    FAIL = "fail"
+    FLAG = "flag"
+
+
+@dataclass(frozen=True, slots=True)
+class ClientCertificateConfig:
+    """What a client certificate has to satisfy, and where an agent looks for it."""
+
+    certificate_id: CertificateId
+    common_name: str | None
+    subject_alternative_names: tuple[str, ...]
+    extended_key_usage: tuple[str, ...]  # clientAuth, emailProtection: all listed
+    check_private_key: bool
+    paths: tuple[str, ...]
+    trust_stores: tuple[str, ...]
+    trust: Trust
+    on_clone: OnClone
+    allow_pkcs1: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A posture check. `revision` changes with everything a verdict depends on; `expiration_seconds` None: never."""
+
+    id: CheckId
+    name: str
+    revision: int
+    kind: str
+    platforms: frozenset[str]  # empty: all
+    schedule_seconds: int
+    expiration_seconds: int | None
+    config: ClientCertificateConfig
+
+
+@dataclass(frozen=True, slots=True)
+class SigningCertificate:
+    """A certificate an operator uploaded: what client certificates have to be signed by."""
+
+    id: CertificateId
+    name: str
+    der: bytes
+
+
+# ---- Evidence ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """Signed bytes, unopened. `key_id` is a hint."""
+
+    payload: bytes
+    payload_type: str
+    key_id: str
+    signature: bytes
+
+
+class PrivateKeyState(StrEnum):
+    """The agent's word about a candidate's private key. A word passes nothing; it names a failure."""
+
+    UNSPECIFIED = "unspecified"
+    USABLE = "usable"
+    ABSENT = "absent"
+    LOCKED = "locked"
+    MISMATCH = "mismatch"
+    UNSUPPORTED = "unsupported"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A certificate an agent found: DER chain with the client certificate first, and the proof of its key."""
+
+    chain: tuple[bytes, ...]
+    location: str
+    private_key: PrivateKeyState
+    possession_scheme: str
+    possession_signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a device brought for one check. `error_code` is set when it could not look."""
+
+    check_id: CheckId
+    check_revision: int
+    age_seconds: float
+    candidates: tuple[Candidate, ...] = ()
+    error_code: str | None = None
+    error_detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """The signed statement of a device, parsed. Not believed yet: see `VerifiedEvidence`."""
+
+    device_id: DeviceId
+    key_id: str
+    audience: str
+    session_id: SessionId
+    epoch: int
+    nonce: bytes
+    sequence: int
+    inventory: Inventory
+    check_set_revision: int
+    claims: tuple[Claim, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Challenge:
+    """A nonce that is answered once."""
+
+    nonce: bytes
+    issued_at: Instant
+
+
+@dataclass(frozen=True, slots=True)
+class ProofContext:
+    """What a claim's proofs were bound to, and when it arrived: all that is needed to judge the claim again later."""
+
+    device_id: DeviceId
+    audience: str
+    session_id: SessionId
+    nonce: bytes
+    received_at: Instant
+    hostname: str | None
+    reported_serial_number: str | None
+
+
+# ---- Results ----------------------------------------------------------------------------------------------------------
+
+
+class EvidenceLevel(StrEnum):
+    """How a fact is known."""
+
+    PROVEN = "proven"  # a signature over our nonce by the key in question
+    SIGNED = "signed"  # claimed by the enrolled device key
+    REPORTED = "reported"  # said by a proxy
+
+
+_NOTHING: Mapping[str, object] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class PostureResult:
+    """The judgement of one check on one device. `reason` is `passed` or why not (docs/reasons.md).
+
+    `evidence_at` is when the agent looked, by our clock. `expires_at` None: never. `certificate` is the fingerprint of the
+    candidate the result is about, if there was one; `expected` and `received` are for people and logs.
+    """
+
+    check_id: CheckId
+    check_revision: int
+    passed: bool
+    reason: str
+    level: EvidenceLevel
+    evaluated_at: Instant
+    evidence_at: Instant
+    expires_at: Instant | None
+    certificate: Fingerprint | None = None
+    chain: tuple[Fingerprint, ...] = ()
+    expected: Mapping[str, object] = field(default=_NOTHING)
+    received: Mapping[str, object] = field(default=_NOTHING)
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedClaim:
+    """A claim with its context and the result it led to: what the store keeps, so that it can be judged again.
+
+    `proven_certificate` is set where the claim passes on its own (a clone apart) with a proof of possession.
+    """
+
+    claim: Claim
+    context: ProofContext
+    result: PostureResult
+    proven_certificate: Fingerprint | None
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateBinding:
+    """A device proved possession of this certificate in a passing check; `proven_until` is when that proof ends.
+
+    The binding outlives the proof: a denial can then say which device's check failed.
+    """
+
+    certificate: Fingerprint
+    device_id: DeviceId
+    device_state: DeviceState
+    proven_until: Instant | None  # None: never ends by itself
+
+
+@dataclass(frozen=True, slots=True)
+class DevicePosture:
+    """A device and its newest results, as of a store revision."""
+
+    device: Device
+    results: Mapping[CheckId, PostureResult]
+    revision: int
+
+
+# ---- Requests and decisions ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A user, as a caller that may assert identity named them."""
+
+    email: str
+
+
+@dataclass(frozen=True, slots=True)
+class AccessRequest:
+    """A request a reverse proxy asks about. `host` is lower case without port; `source_ip` None: not asserted."""
+
+    method: str
+    scheme: str
+    host: str
+    path: str
+    query: str
+    source_ip: IPAddress | None
+    identity: Identity | None
+    caller: str
+
+
+class Resolution(StrEnum):
+    """What looking for the request's device led to."""
+
+    FOUND = "found"
+    ABSENT = "absent"
+    INVALID = "invalid"  # something was presented that must not be overlooked: denies
+
+
+class ResolutionStrength(IntEnum):
+    """How strongly a request is bound to a device; higher is stronger."""
+
+    NONE = 0
+    STATED = 1
+    ADDRESS = 2
+    CERTIFICATE = 3
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedDevice:
+    """The outcome of the resolver chain. `reason` says why when nothing was found (docs/reasons.md)."""
+
+    outcome: Resolution
+    reason: str
+    method: str | None = None
+    strength: ResolutionStrength = ResolutionStrength.NONE
+    certificate: Fingerprint | None = None
+    posture: DevicePosture | None = None
+
+
+class Standing(StrEnum):
+    """A check's standing at decision time. Only PASSED is passed; only FAILED is failed."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    NO_DEVICE = "no_device"
+    NO_RESULT = "no_result"
+    EXPIRED = "result_expired"
+
+
+@dataclass(frozen=True, slots=True)
+class CheckStanding:
+    """One check as a decision saw it."""
+
+    check_id: CheckId
+    name: str
+    standing: Standing
+    result: PostureResult | None
+
+
+class Outcome(StrEnum):
+    """Allow or deny; nothing between."""
+
+    ALLOW = "allow"
+    DENY = "deny"
+
+
+@dataclass(frozen=True, slots=True)
+class RuleMatch:
+    """A rule a decision names: kind is `application`, `policy` or `gateway_rule`."""
+
+    kind: str
+    id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The answer. `reason` is `allowed`-like or why not (docs/reasons.md); `checks` are those the deciding rules asked about."""
+
+    outcome: Outcome
+    reason: str
+    rules: tuple[RuleMatch, ...]
+    checks: tuple[CheckStanding, ...]
+    device: ResolvedDevice
+    decided_at: Instant
+    errors: tuple[str, ...] = ()
+
+    @property
+    def allowed(self) -> bool:
+        """True only for an allow."""
+        return self.outcome is Outcome.ALLOW

@@ -1,0 +1,1 @@
+"""How the world asks: agents, proxies, operators. Doors translate; they decide nothing."""

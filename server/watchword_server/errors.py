@@ -1,0 +1,198 @@
+"""Every error the server raises on purpose, split by who can mend it.
+
+WatchwordError
+├── PeerError                        the agent or proxy did something wrong; carries a code, no detail leaves the house
+│   ├── ProtocolViolationError       a message out of turn, malformed or too large
+│   ├── EvidenceRejectedError        verify.py, steps 1 to 6; nothing was stored
+│   │   ├── DeviceNotActiveError     (1) unknown, pending or revoked
+│   │   ├── EnvelopeInvalidError     (2) not these bytes, not this key
+│   │   ├── EvidenceMalformedError   (3) signed, yet not an evidence message within limits
+│   │   ├── ForeignEvidenceError     (4) another device, session, epoch, audience or challenge
+│   │   ├── StaleChallengeError      (5) the challenge was spent or too old
+│   │   ├── OutOfSequenceError       (6) a repeat or a gap
+│   │   └── SupersededError          a newer session of the device holds the epoch
+│   ├── EnrollmentRefusedError       whatever the reason: outside, all look alike
+│   ├── CallerRefusedError           nobody we know asks for decisions, or asserts what it may not
+│   ├── RequestMalformedError        a decision request that cannot be understood
+│   └── RateLimitedError             too many in too short a time
+├── OperatorError                    an operator's input or the configuration
+│   ├── ConfigurationError           settings, rule files; each problem with its place and remedy
+│   ├── NotAuthorizedError           missing, wrong or insufficient API token
+│   ├── NotFoundError                no such object
+│   └── ConflictError                it is there already, in use, or in another state
+└── ServiceError                     ours; retry later
+    ├── StoreUnavailableError        the store did not take or give it
+    ├── OverloadedError              a bounded queue is full
+    └── DataDirectoryBusyError       another process holds the data directory
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+class WatchwordError(Exception):
+    """Base of all; `code` is stable and part of the interface (docs/reasons.md)."""
+
+    code: ClassVar[str] = "internal"
+
+
+class PeerError(WatchwordError):
+    """The peer's fault. The peer learns `code`; the message is for the operator's log."""
+
+    code = "peer_error"
+
+
+class ProtocolViolationError(PeerError):
+    """A message out of turn, malformed or too large."""
+
+    code = "protocol_violation"
+
+
+class EvidenceRejectedError(PeerError):
+    """Evidence that is not believed; nothing was stored."""
+
+    code = "evidence_rejected"
+
+
+class DeviceNotActiveError(EvidenceRejectedError):
+    """(1) The device is unknown, pending or revoked: from outside, the same."""
+
+    code = "device_not_active"
+
+
+class EnvelopeInvalidError(EvidenceRejectedError):
+    """(2) The device's key did not sign exactly these bytes as this kind of message."""
+
+    code = "envelope_invalid"
+
+
+class EvidenceMalformedError(EvidenceRejectedError):
+    """(3) The signed payload is not a message of its kind, or exceeds a limit."""
+
+    code = "evidence_malformed"
+
+
+class ForeignEvidenceError(EvidenceRejectedError):
+    """(4) It names another device, session, epoch, audience or challenge."""
+
+    code = "evidence_foreign"
+
+
+class StaleChallengeError(EvidenceRejectedError):
+    """(5) The challenge was spent or is too old; a fresh one may be asked for."""
+
+    code = "challenge_stale"
+
+
+class OutOfSequenceError(EvidenceRejectedError):
+    """(6) The sequence number is not exactly the next."""
+
+    code = "out_of_sequence"
+
+
+class SupersededError(EvidenceRejectedError):
+    """A newer session of the device holds the epoch; this one has no effect any more."""
+
+    code = "session_superseded"
+
+
+class EnrollmentRefusedError(PeerError):
+    """The enrollment was refused. `reason` is for the operator's log; the peer learns none."""
+
+    code = "enrollment_refused"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class CallerRefusedError(PeerError):
+    """The caller is not registered, or asserts what its entry does not allow."""
+
+    code = "caller_refused"
+
+
+class RequestMalformedError(PeerError):
+    """A decision request that cannot be understood; a proxy treats it as a denial."""
+
+    code = "request_malformed"
+
+
+class RateLimitedError(PeerError):
+    """Too many in too short a time."""
+
+    code = "rate_limited"
+
+    def __init__(self, message: str, *, retry_after_seconds: float) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class OperatorError(WatchwordError):
+    """An operator's input or configuration."""
+
+    code = "operator_error"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong in a configuration: where, what, and what to write instead.
+
+    `path` leads from the document's root to the value: names of keys and indexes of lists.
+    """
+
+    path: tuple[str | int, ...]
+    message: str
+
+
+class ConfigurationError(OperatorError):
+    """A configuration that is refused whole, with every problem found."""
+
+    code = "configuration_invalid"
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("; ".join(f"{'.'.join(map(str, problem.path))}: {problem.message}" for problem in problems))
+        self.problems = tuple(problems)
+
+
+class NotAuthorizedError(OperatorError):
+    """An API token is missing, wrong, expired, or its role is not enough."""
+
+    code = "not_authorized"
+
+
+class NotFoundError(OperatorError):
+    """No such object."""
+
+    code = "not_found"
+
+
+class ConflictError(OperatorError):
+    """The object is there already, in use, or in a state that does not allow this."""
+
+    code = "conflict"
+
+
+class ServiceError(WatchwordError):
+    """Our fault or our limit; the same call may succeed later."""
+
+    code = "unavailable"
+
+
+class StoreUnavailableError(ServiceError):
+    """The store did not take or give it; nothing was acknowledged."""
+
+    code = "store_unavailable"
+
+
+class OverloadedError(ServiceError):
+    """A bounded queue is full."""
+
+    code = "overloaded"
+
+
+class DataDirectoryBusyError(ServiceError):
+    """Another process holds the data directory."""
+
+    code = "data_directory_busy"

@@ -1,0 +1,214 @@
+"""What the services need from the outside, in the core's words. Adapters implement these; tests fake them.
+
+Every store method raises `StoreUnavailableError` when the store does not answer or take it: then nothing was changed.
+Whatever a method returned for is durable.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from watchword_server.core.enrollment import EnrollmentToken, ProvenEnrollment
+from watchword_server.core.model import (
+    CertificateBinding,
+    CheckId,
+    Device,
+    DeviceId,
+    DevicePosture,
+    DeviceState,
+    Fingerprint,
+    Instant,
+    JudgedClaim,
+)
+
+
+class Clock(Protocol):
+    """Time that never goes backwards, not even over a restart."""
+
+    def now(self) -> Instant:
+        """The current instant; never less than any returned before."""
+        ...
+
+
+class Randomness(Protocol):
+    """Where nonces and ids come from."""
+
+    def __call__(self, length: int) -> bytes:
+        """`length` unpredictable bytes."""
+        ...
+
+
+# ---- Devices and their results ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceCommit:
+    """One device's judged evidence, to be stored whole or not at all.
+
+    `epoch` is the session's. With `claims_epoch` (the first evidence of a session) the stored epoch has to be `epoch - 1` and
+    becomes `epoch`; else it has to be `epoch`.
+    """
+
+    device_id: DeviceId
+    epoch: int
+    claims_epoch: bool
+    seen_at: Instant
+    hostname: str | None
+    judged: tuple[JudgedClaim, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rejudgement:
+    """A stored claim judged again. Takes effect only if the stored claim is still the one received at `claim_received_at`."""
+
+    device_id: DeviceId
+    judged: JudgedClaim
+
+    @property
+    def claim_received_at(self) -> Instant:
+        """When the claim arrived that was judged again."""
+        return self.judged.context.received_at
+
+
+@dataclass(frozen=True, slots=True)
+class StoredClaim:
+    """A claim as the store keeps it, with the device it belongs to."""
+
+    device: Device
+    judged: JudgedClaim
+
+
+class DeviceStore(Protocol):
+    """Devices, their newest judged claims, and which certificate belongs to which device."""
+
+    async def posture(self, device_id: DeviceId) -> DevicePosture | None:
+        """A device of any state with its newest results, consistent as of `revision`; None: no such device."""
+        ...
+
+    async def bindings(self, certificate: Fingerprint) -> tuple[Sequence[CertificateBinding], int]:
+        """The devices that ever proved the certificate in a passing check, one entry a device, and the revision of the answer."""
+        ...
+
+    async def commit_evidence(self, commit: EvidenceCommit) -> int:
+        """Stores judged evidence and returns the revision.
+
+        A binding follows each claim: a proven certificate is bound until its result expires; one that the newest claim of the
+        same device and check no longer proves ends at `seen_at`.
+
+        Raises `SupersededError` if the epoch is not this session's any more, `DeviceNotActiveError` if the device is not active.
+        """
+        ...
+
+    async def commit_rejudged(self, rejudged: Sequence[Rejudgement]) -> int:
+        """Stores claims judged again, each if its claim is still the newest and its device active; returns the revision."""
+        ...
+
+    async def claims(
+        self, *, check_ids: frozenset[CheckId] | None = None, certificate: Fingerprint | None = None
+    ) -> Sequence[StoredClaim]:
+        """Stored claims of active devices: for any of the checks; or whose proven certificate is `certificate`."""
+        ...
+
+    async def enroll(self, enrollment: ProvenEnrollment, *, now: Instant) -> Device:
+        """Runs `plan_enrollment` and what it says in one transaction: the token is used exactly when it leads to something.
+
+        Raises `EnrollmentRefusedError`.
+        """
+        ...
+
+    async def set_device_state(self, device_id: DeviceId, state: DeviceState, *, now: Instant) -> int:
+        """Approves or revokes; returns the revision. Approving a device revokes another one with the same serial number.
+
+        Revoked is final. Raises `NotFoundError`, `ConflictError`.
+        """
+        ...
+
+    async def devices(self) -> Sequence[DevicePosture]:
+        """All devices with their results, by time of enrollment."""
+        ...
+
+
+# ---- Rules --------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """One entry of the rules as it was configured. `kind` is the section of the rule file; `body` is JSON with references as ids.
+
+    `revision` is the store revision at which the body last changed.
+    """
+
+    kind: str
+    id: str
+    name: str
+    body: Mapping[str, object]
+    revision: int
+    created_at: Instant
+    updated_at: Instant
+
+
+@dataclass(frozen=True, slots=True)
+class RulesChange:
+    """Entries to write and to remove, in one transaction; `upserts` carry no meaningful revision or times yet."""
+
+    upserts: tuple[StoredObject, ...]
+    deletes: tuple[tuple[str, str], ...]  # (kind, id)
+
+
+class RuleStore(Protocol):
+    """The operators' entries."""
+
+    async def load_rules(self) -> tuple[Sequence[StoredObject], int]:
+        """All entries, and the rules revision."""
+        ...
+
+    async def commit_rules(self, change: RulesChange, *, expected_revision: int, now: Instant) -> int:
+        """Writes a change if the rules revision is still `expected_revision`; returns the new rules revision (a store revision).
+
+        Every upserted entry gets the new revision as its own. Raises `ConflictError` if somebody else was first.
+        """
+        ...
+
+
+# ---- Tokens -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ApiToken:
+    """An operator's token for the API. `role` is read, write or admin; `expires_at` None: never."""
+
+    id: str
+    secret_sha256: bytes
+    name: str
+    role: str
+    created_at: Instant
+    expires_at: Instant | None
+    revoked: bool = False
+
+
+class TokenStore(Protocol):
+    """Enrollment tokens and API tokens; secrets only as SHA-256."""
+
+    async def add_enrollment_token(self, token: EnrollmentToken) -> None:
+        """Stores a new token. Raises `NotFoundError` if it is bound to a device that does not exist."""
+        ...
+
+    async def enrollment_tokens(self) -> Sequence[EnrollmentToken]:
+        """All of them, newest first."""
+        ...
+
+    async def add_api_token(self, token: ApiToken) -> None:
+        """Stores a new token."""
+        ...
+
+    async def api_token(self, token_id: str) -> ApiToken | None:
+        """The token with this id."""
+        ...
+
+    async def api_tokens(self) -> Sequence[ApiToken]:
+        """All of them, newest first."""
+        ...
+
+    async def revoke_token(self, token_id: str) -> None:
+        """Ends an enrollment or API token. Raises `NotFoundError`."""
+        ...
