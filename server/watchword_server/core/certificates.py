@@ -1,0 +1,326 @@
+"""The certificate verdict: whether this is a client certificate of ours, valid now, as the check wants it.
+
+`trust: issuer`: the uploaded certificate signed it directly, as in Cloudflare's client. Paths through intermediates and
+revocation are not built yet; a configuration that asks for them is refused when it is loaded. Conditions run in a fixed order,
+the one the certificate stumbles over is the reason, and how far it came tells the nearest miss among several candidates.
+
+What the `cryptography` library verifies of an issuer is its name bytes and its signature, nothing else; the rest of RFC 5280
+that a direct issuer needs stands here, each with its section.
+"""
+
+import datetime as dt
+import hashlib
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID
+
+from watchword_server.core.model import ClientCertificateConfig, Fingerprint, Instant
+
+_MAX_CERTIFICATE_LENGTH: Final = 32 * 1024
+_MAX_RSA_BITS: Final = 8192  # a larger one costs milliseconds to verify
+_CURVES: Final = frozenset({"secp256r1", "secp384r1"})
+_HASHES: Final = frozenset({"sha256", "sha384", "sha512"})
+_EXTENDED_KEY_USAGE: Final = {
+    "clientAuth": ExtendedKeyUsageOID.CLIENT_AUTH,
+    "emailProtection": ExtendedKeyUsageOID.EMAIL_PROTECTION,
+}
+_EXTENDED_KEY_USAGE_NAMES: Final = {oid: name for name, oid in _EXTENDED_KEY_USAGE.items()}
+# What this module understands and may therefore be critical (RFC 5280, 4.2). Name constraints are not among them yet.
+_UNDERSTOOD: Final = frozenset(
+    {
+        ExtensionOID.BASIC_CONSTRAINTS,
+        ExtensionOID.KEY_USAGE,
+        ExtensionOID.EXTENDED_KEY_USAGE,
+        ExtensionOID.SUBJECT_ALTERNATIVE_NAME,
+    }
+)
+
+_E = TypeVar("_E", bound=x509.ExtensionType)
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Who the device is said to be, for `${serial_number}` and `${hostname}`; None: not known."""
+
+    serial_number: str | None
+    hostname: str | None
+    reported_serial_number: str | None = None  # by evidence; another one than the enrollment's fails what uses it
+
+
+class CertificateRefusedError(Exception):
+    """Why a certificate does not pass: `reason` (docs/reasons.md), what was expected and what was received.
+
+    `rank` is how far the certificate came: of several candidates the one with the highest is the nearest miss.
+    """
+
+    def __init__(self, reason: str, *, expected: object = None, received: object = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.expected = expected
+        self.received = received
+
+    @property
+    def rank(self) -> int:
+        """The place of `reason` in the order of conditions."""
+        return _ORDER.index(self.reason)
+
+
+_ORDER: Final = (
+    "certificate_malformed",
+    "certificate_is_the_issuer",
+    "certificate_wrong_issuer",
+    "certificate_signature_invalid",
+    "certificate_is_a_ca",
+    "certificate_extension_not_understood",
+    "certificate_key_weak",
+    "certificate_algorithm_refused",
+    "issuer_not_a_ca",
+    "issuer_not_valid_now",
+    "certificate_not_yet_valid",
+    "certificate_expired",
+    "extended_key_usage_missing",
+    "serial_number_unknown",
+    "serial_number_mismatch",
+    "hostname_unknown",
+    "common_name_mismatch",
+    "subject_alternative_name_mismatch",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedCertificate:
+    """A certificate that passed every condition at the time asked about. `not_after` is the end of its path's validity."""
+
+    certificate: x509.Certificate
+    fingerprint: Fingerprint
+    not_after: Instant
+
+
+def fingerprint(der: bytes) -> Fingerprint:
+    """SHA-256 of a certificate's DER encoding."""
+    return Fingerprint(hashlib.sha256(der).digest())
+
+
+def describe(certificate: x509.Certificate) -> dict[str, object]:
+    """A certificate for people and logs: names, serial, dates, key usage, fingerprint. Never raises for a parsed certificate."""
+    description: dict[str, object] = {
+        "subject": _name_text(certificate, "subject"),
+        "issuer": _name_text(certificate, "issuer"),
+        "serial_number": f"{certificate.serial_number:x}",
+        "not_before": certificate.not_valid_before_utc.isoformat(),
+        "not_after": certificate.not_valid_after_utc.isoformat(),
+        "sha256": certificate.fingerprint(hashes.SHA256()).hex(),
+    }
+    try:
+        usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+        description["extended_key_usage"] = [_EXTENDED_KEY_USAGE_NAMES.get(oid, oid.dotted_string) for oid in usage]
+    except (x509.ExtensionNotFound, ValueError):
+        pass
+    return description
+
+
+def load_certificate(der: bytes) -> x509.Certificate:
+    """Parses a certificate, its extensions and its key. Raises `CertificateRefusedError`."""
+    if len(der) > _MAX_CERTIFICATE_LENGTH:
+        raise CertificateRefusedError("certificate_malformed", received=f"{len(der)} bytes")
+    try:
+        certificate = x509.load_der_x509_certificate(der)
+        _ = (certificate.extensions, certificate.public_key(), certificate.subject, certificate.issuer)
+    except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion, x509.DuplicateExtension) as error:
+        raise CertificateRefusedError("certificate_malformed") from error
+    return certificate
+
+
+def verify_issued_by(der: bytes, issuer_der: bytes, *, now: Instant) -> VerifiedCertificate:
+    """Whether the issuer signed this end-entity certificate directly and both are valid at `now`.
+
+    Raises `CertificateRefusedError`.
+    """
+    certificate, issuer = load_certificate(der), load_certificate(issuer_der)
+    if der == issuer_der or certificate.public_key() == issuer.public_key():
+        # A CA certificate is public: whoever holds it holds nothing.
+        raise CertificateRefusedError("certificate_is_the_issuer", received=_name_text(certificate, "subject"))
+    if certificate.issuer != issuer.subject:
+        raise CertificateRefusedError(
+            "certificate_wrong_issuer", expected=_name_text(issuer, "subject"), received=_name_text(certificate, "issuer")
+        )
+    _check_algorithm(certificate)
+    try:
+        certificate.verify_directly_issued_by(issuer)
+    except (InvalidSignature, ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise CertificateRefusedError(
+            "certificate_signature_invalid", expected=_name_text(issuer, "subject"), received="a signature by another key"
+        ) from error
+    _check_end_entity(certificate)
+    _check_understood(certificate)
+    _check_key(certificate)
+    _check_issuer(issuer, now=now)
+    if now < certificate.not_valid_before_utc.timestamp():  # RFC 5280, 4.1.2.5
+        raise CertificateRefusedError(
+            "certificate_not_yet_valid", expected=_moment(now), received=certificate.not_valid_before_utc.isoformat()
+        )
+    if now > certificate.not_valid_after_utc.timestamp():
+        raise CertificateRefusedError(
+            "certificate_expired", expected=_moment(now), received=certificate.not_valid_after_utc.isoformat()
+        )
+    return VerifiedCertificate(
+        certificate=certificate,
+        fingerprint=fingerprint(der),
+        not_after=Instant(min(certificate.not_valid_after_utc.timestamp(), issuer.not_valid_after_utc.timestamp())),
+    )
+
+
+def verify_client_certificate(
+    der: bytes, issuer_der: bytes, *, config: ClientCertificateConfig, subject: Subject, now: Instant
+) -> VerifiedCertificate:
+    """The whole verdict for a check: issued by the uploaded certificate, valid now, and as the check's conditions want it.
+
+    Raises `CertificateRefusedError` with the first condition that does not hold.
+    """
+    verified = verify_issued_by(der, issuer_der, now=now)
+    _check_extended_key_usage(verified.certificate, config.extended_key_usage)
+    if config.common_name is not None:
+        expected = substitute(config.common_name, subject)
+        names = _common_names(verified.certificate)
+        if expected.casefold() not in {name.casefold() for name in names}:
+            raise CertificateRefusedError("common_name_mismatch", expected=expected, received=names)
+    if config.subject_alternative_names:
+        wanted = [substitute(pattern, subject) for pattern in config.subject_alternative_names]
+        found = _alternative_names(verified.certificate)
+        if not {name.casefold() for name in wanted} & {name.casefold() for name in found}:
+            raise CertificateRefusedError("subject_alternative_name_mismatch", expected=wanted, received=found)
+    return verified
+
+
+def substitute(pattern: str, subject: Subject) -> str:
+    """Replaces `${serial_number}` and `${hostname}`. A value that is not known is a reason of its own, never an empty string.
+
+    Raises `CertificateRefusedError`.
+    """
+    if "${serial_number}" in pattern:
+        if not subject.serial_number:
+            raise CertificateRefusedError("serial_number_unknown", expected=pattern)
+        if subject.reported_serial_number is not None and subject.reported_serial_number != subject.serial_number:
+            raise CertificateRefusedError(
+                "serial_number_mismatch", expected=subject.serial_number, received=subject.reported_serial_number
+            )
+        pattern = pattern.replace("${serial_number}", subject.serial_number)
+    if "${hostname}" in pattern:
+        if not subject.hostname:
+            raise CertificateRefusedError("hostname_unknown", expected=pattern)
+        pattern = pattern.replace("${hostname}", subject.hostname)
+    return pattern
+
+
+def _check_algorithm(certificate: x509.Certificate) -> None:
+    try:
+        algorithm = certificate.signature_hash_algorithm
+    except UnsupportedAlgorithm as error:
+        raise CertificateRefusedError("certificate_algorithm_refused") from error
+    if algorithm is not None and algorithm.name not in _HASHES:  # None: Ed25519 and Ed448 hash by themselves
+        raise CertificateRefusedError("certificate_algorithm_refused", expected=sorted(_HASHES), received=algorithm.name)
+
+
+def _check_end_entity(certificate: x509.Certificate) -> None:
+    if certificate.version is not x509.Version.v3:
+        raise CertificateRefusedError("certificate_malformed", expected="X.509 v3", received=certificate.version.name)
+    constraints = _extension(certificate, x509.BasicConstraints)
+    usage = _extension(certificate, x509.KeyUsage)
+    if (constraints is not None and constraints.ca) or (usage is not None and usage.key_cert_sign):
+        raise CertificateRefusedError("certificate_is_a_ca", received=_name_text(certificate, "subject"))
+
+
+def _check_understood(certificate: x509.Certificate) -> None:
+    unknown = [
+        extension.oid.dotted_string
+        for extension in certificate.extensions
+        if extension.critical and extension.oid not in _UNDERSTOOD
+    ]
+    if unknown:  # RFC 5280, 4.2: reject what is critical and not understood
+        raise CertificateRefusedError("certificate_extension_not_understood", received=unknown)
+
+
+def _check_key(certificate: x509.Certificate) -> None:
+    key = certificate.public_key()
+    match key:
+        case rsa.RSAPublicKey():
+            strong = 2048 <= key.key_size <= _MAX_RSA_BITS
+        case ec.EllipticCurvePublicKey():
+            strong = key.curve.name in _CURVES
+        case _:
+            strong = isinstance(key, ed25519.Ed25519PublicKey)
+    if not strong:
+        raise CertificateRefusedError("certificate_key_weak", received=_key_text(certificate))
+
+
+def _check_issuer(issuer: x509.Certificate, *, now: Instant) -> None:
+    constraints = _extension(issuer, x509.BasicConstraints)
+    usage = _extension(issuer, x509.KeyUsage)
+    _check_key(issuer)
+    if constraints is None or not constraints.ca or (usage is not None and not usage.key_cert_sign):  # RFC 5280, 6.1.4 (k), (n)
+        raise CertificateRefusedError("issuer_not_a_ca", received=_name_text(issuer, "subject"))
+    unknown = [
+        extension.oid.dotted_string for extension in issuer.extensions if extension.critical and extension.oid not in _UNDERSTOOD
+    ]
+    if unknown or _extension(issuer, x509.NameConstraints) is not None:
+        raise CertificateRefusedError("issuer_not_a_ca", expected="no extension that is not understood", received=unknown)
+    if not issuer.not_valid_before_utc.timestamp() <= now <= issuer.not_valid_after_utc.timestamp():
+        raise CertificateRefusedError(
+            "issuer_not_valid_now", expected=_moment(now), received=issuer.not_valid_after_utc.isoformat()
+        )
+
+
+def _check_extended_key_usage(certificate: x509.Certificate, wanted: tuple[str, ...]) -> None:
+    if not wanted:
+        return
+    usage = _extension(certificate, x509.ExtendedKeyUsage)
+    present = set(usage or ())
+    missing = [name for name in wanted if _EXTENDED_KEY_USAGE[name] not in present]
+    if missing:
+        received = [_EXTENDED_KEY_USAGE_NAMES.get(oid, oid.dotted_string) for oid in usage or ()]
+        raise CertificateRefusedError("extended_key_usage_missing", expected=list(wanted), received=received)
+
+
+def _extension(certificate: x509.Certificate, kind: type[_E]) -> _E | None:
+    try:
+        return certificate.extensions.get_extension_for_class(kind).value
+    except x509.ExtensionNotFound:
+        return None
+
+
+def _common_names(certificate: x509.Certificate) -> list[str]:
+    return [str(attribute.value) for attribute in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+
+
+def _alternative_names(certificate: x509.Certificate) -> list[str]:
+    names = _extension(certificate, x509.SubjectAlternativeName) or ()
+    return [
+        str(name.value)
+        for name in names
+        if isinstance(name, (x509.DNSName, x509.RFC822Name, x509.UniformResourceIdentifier, x509.IPAddress))
+    ]
+
+
+def _name_text(certificate: x509.Certificate, which: str) -> str:
+    name = certificate.subject if which == "subject" else certificate.issuer
+    return name.rfc4514_string()
+
+
+def _key_text(certificate: x509.Certificate) -> str:
+    key = certificate.public_key()
+    match key:
+        case rsa.RSAPublicKey():
+            return f"RSA {key.key_size}"
+        case ec.EllipticCurvePublicKey():
+            return f"EC {key.curve.name}"
+        case _:
+            return type(key).__name__
+
+
+def _moment(now: Instant) -> str:
+    return f"valid at {dt.datetime.fromtimestamp(now, tz=dt.UTC).isoformat(timespec='seconds')}"

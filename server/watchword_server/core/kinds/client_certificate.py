@@ -1,0 +1,84 @@
+"""The client certificate check: the best candidate decides, one that passes, else the nearest miss."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Final
+
+from watchword import possession
+from watchword_server.core import certificates, keys
+from watchword_server.core.certificates import CertificateRefusedError, Subject
+from watchword_server.core.kinds.verdict import JudgingContext, Verdict
+from watchword_server.core.model import Candidate, Claim, PrivateKeyState
+
+MAX_CANDIDATES: Final = 8
+_POSSESSION_RANK: Final = 1000  # nearer than any failed certificate condition
+_PASSED_RANK: Final = 1001
+
+
+def judge(claim: Claim, context: JudgingContext) -> Verdict:
+    """Steps 8 and 9 of verification for every candidate, and the best of their verdicts."""
+    config = context.check.config
+    if not claim.candidates:
+        return Verdict("certificate_not_found", expected=list(config.paths) or list(config.trust_stores) or None)
+    verdicts = [_judge_candidate(candidate, context) for candidate in claim.candidates[:MAX_CANDIDATES]]
+    return max(verdicts, key=lambda verdict: verdict.rank)
+
+
+def _judge_candidate(candidate: Candidate, context: JudgingContext) -> Verdict:
+    check, proof = context.check, context.proof
+    issuer = context.signing_certificates[check.config.certificate_id]
+    subject = Subject(
+        serial_number=context.device.serial_number,
+        hostname=proof.hostname,
+        reported_serial_number=proof.reported_serial_number,
+    )
+    leaf = candidate.chain[0]
+    seen = Verdict(
+        "passed",
+        fingerprint=certificates.fingerprint(leaf),
+        chain=tuple(certificates.fingerprint(der) for der in candidate.chain),
+        location=candidate.location,
+    )
+    try:  # step 8: the certificate verdict
+        verified = certificates.verify_client_certificate(leaf, issuer.der, config=check.config, subject=subject, now=context.now)
+    except CertificateRefusedError as refusal:
+        return replace(seen, reason=refusal.reason, rank=refusal.rank, expected=refusal.expected, received=refusal.received)
+    seen = replace(seen, not_after=verified.not_after)
+    if not check.config.check_private_key:
+        return replace(seen, passed=True, rank=_PASSED_RANK)
+    failure = _possession_failure(candidate, context, verified)
+    if failure is not None:  # step 9: its private key signed the statement about this challenge
+        return replace(seen, reason=failure, rank=_POSSESSION_RANK)
+    return replace(seen, passed=True, proven=True, rank=_PASSED_RANK)
+
+
+def _possession_failure(candidate: Candidate, context: JudgingContext, verified: certificates.VerifiedCertificate) -> str | None:
+    """Why possession is not proven, or None. The agent's word about the key only names a missing signature."""
+    if not candidate.possession_signature:
+        return _NO_SIGNATURE.get(candidate.private_key, "possession_missing")
+    key = verified.certificate.public_key()
+    allow_pkcs1 = context.check.config.allow_pkcs1
+    scheme = keys.possession_scheme(key, claimed=candidate.possession_scheme, allow_pkcs1=allow_pkcs1)
+    if scheme is None:
+        return "possession_key_unsupported"
+    if scheme != candidate.possession_scheme:
+        return "possession_scheme_refused"
+    statement = possession.statement(
+        nonce=context.proof.nonce,
+        audience=context.proof.audience,
+        device_id=context.proof.device_id,
+        session_id=context.proof.session_id,
+        check_id=context.check.id,
+        certificate_der=candidate.chain[0],
+    )
+    if not keys.proves_possession(key, scheme=scheme, statement=statement, signature=candidate.possession_signature):
+        return "possession_invalid"
+    return None
+
+
+_NO_SIGNATURE: Final[Mapping[PrivateKeyState, str]] = {
+    PrivateKeyState.ABSENT: "private_key_absent",
+    PrivateKeyState.LOCKED: "private_key_locked",
+    PrivateKeyState.MISMATCH: "private_key_mismatch",
+    PrivateKeyState.UNSUPPORTED: "possession_key_unsupported",
+}

@@ -1,0 +1,55 @@
+"""What goes into judging a claim, and what comes out, whatever the kind of check."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from watchword_server.core.model import (
+    CertificateId,
+    Check,
+    Device,
+    Fingerprint,
+    Instant,
+    ProofContext,
+    SigningCertificate,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class JudgingContext:
+    """Everything a judgement depends on besides the claim. `now` is the time of judging."""
+
+    proof: ProofContext
+    device: Device
+    check: Check
+    signing_certificates: Mapping[CertificateId, SigningCertificate]
+    now: Instant
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a kind made of a claim: passed, or the reason of the nearest miss; `rank` says how near.
+
+    `proven` needs a signature over our nonce; `not_after` is when the facts themselves end.
+    """
+
+    reason: str
+    rank: int = -1
+    passed: bool = False
+    proven: bool = False
+    fingerprint: Fingerprint | None = None
+    chain: tuple[Fingerprint, ...] = ()
+    not_after: Instant | None = None
+    location: str | None = None
+    expected: object = None
+    received: object = None
+
+    def received_facts(self) -> dict[str, object]:
+        """What was found, for people and logs."""
+        facts: dict[str, object] = {}
+        if self.location is not None:
+            facts["location"] = self.location
+        if self.fingerprint is not None:
+            facts["certificate_sha256"] = self.fingerprint.hex()
+        if self.received is not None:
+            facts[self.reason] = self.received
+        return facts

@@ -1,0 +1,46 @@
+"""The standing of a device's checks at one moment: passed, failed, or one of the ways of not knowing."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from watchword_server.core.model import (
+    Check,
+    CheckId,
+    CheckStanding,
+    DevicePosture,
+    DeviceState,
+    Instant,
+    PostureResult,
+    Standing,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PostureView:
+    """Reads standings for one decision; expiry and check revision are looked at here again: a cache never decides."""
+
+    posture: DevicePosture | None
+    checks: Mapping[CheckId, Check]
+    now: Instant
+    asked: dict[CheckId, CheckStanding] = field(default_factory=dict)
+
+    def standing(self, check_id: CheckId) -> CheckStanding:
+        """The check's standing; remembered in `asked`."""
+        known = self.asked.get(check_id)
+        if known is not None:
+            return known
+        check = self.checks[check_id]
+        standing, result = self._look(check)
+        answer = CheckStanding(check_id=check_id, name=check.name, standing=standing, result=result)
+        self.asked[check_id] = answer
+        return answer
+
+    def _look(self, check: Check) -> tuple[Standing, PostureResult | None]:
+        if self.posture is None or self.posture.device.state is not DeviceState.ACTIVE:
+            return Standing.NO_DEVICE, None
+        result = self.posture.results.get(check.id)
+        if result is None or result.check_revision != check.revision:  # judged under another revision: no result
+            return Standing.NO_RESULT, None
+        if result.expires_at is not None and self.now >= result.expires_at:
+            return Standing.EXPIRED, result
+        return (Standing.PASSED if result.passed else Standing.FAILED), result
