@@ -4,7 +4,7 @@ Every store method raises `StoreUnavailableError` when the store does not answer
 Whatever a method returned for is durable.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,6 +19,7 @@ from watchword_server.core.model import (
     Fingerprint,
     Instant,
     JudgedClaim,
+    PostureResult,
 )
 
 
@@ -33,7 +34,7 @@ class Clock(Protocol):
 class Randomness(Protocol):
     """Where nonces and ids come from."""
 
-    def __call__(self, length: int) -> bytes:
+    def __call__(self, length: int, /) -> bytes:
         """`length` unpredictable bytes."""
         ...
 
@@ -211,4 +212,63 @@ class TokenStore(Protocol):
 
     async def revoke_token(self, token_id: str) -> None:
         """Ends an enrollment or API token. Raises `NotFoundError`."""
+        ...
+
+
+# ---- Memory ---------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Narrowing:
+    """Failed results or a lock of one device that already hold, while their commit is on its way."""
+
+    serial: int
+    device_id: DeviceId
+    results: Mapping[CheckId, PostureResult]
+    covers: frozenset[CheckId]  # the checks its commit is about, failed or not
+    state: DeviceState | None = None
+
+
+class PostureMemory(Protocol):
+    """What is known without asking the store; `posture` and `bindings` ask it once where memory has nothing."""
+
+    async def posture(self, device_id: DeviceId) -> DevicePosture | None:
+        """The device with its results as they hold now; None: unknown."""
+        ...
+
+    async def bindings(self, certificate: Fingerprint) -> Sequence[CertificateBinding]:
+        """The devices that proved the certificate. Their state is `posture`'s to tell."""
+        ...
+
+    def narrow(
+        self, device_id: DeviceId, results: Iterable[PostureResult] = (), *, state: DeviceState | None = None
+    ) -> Narrowing:
+        """Lets the failed among `results`, or a lock, hold from now on, before their commit. Ended by `settle`; never by time."""
+        ...
+
+    def settle(self, narrowing: Narrowing, *, revision: int | None = None) -> None:
+        """The narrowing's commit is done, or came to nothing (`revision` None): the store's answer holds again."""
+        ...
+
+    def committed(self, device: Device, results: Iterable[PostureResult], *, revision: int) -> None:
+        """A commit changed the device and these of its results."""
+        ...
+
+    def forget_device(self, device_id: DeviceId, *, revision: int) -> None:
+        """The store holds something newer, as of `revision`."""
+        ...
+
+    def forget_certificate(self, certificate: Fingerprint, *, revision: int) -> None:
+        """Its bindings changed, as of `revision`."""
+        ...
+
+
+# ---- What is told outside -------------------------------------------------------------------------------------------------
+
+
+class EventLog(Protocol):
+    """A bounded log of JSON objects, one a line: the decision log and the posture log."""
+
+    def write(self, event: Mapping[str, object]) -> None:
+        """Takes the event without waiting; counts what it had to drop."""
         ...

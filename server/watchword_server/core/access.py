@@ -1,7 +1,7 @@
 """Access: applications, policies and their selectors, in three-valued logic, so that absence never helps.
 
-A selector is True, False, or None where the fact it needs is unknown. `include` is an "any", `require` an "all", `exclude` a "none",
-each carrying the unknown. A policy that grants applies only if True; a policy that denies applies unless False.
+A selector is True, False, or None where the fact it needs is unknown. `include` is an "any", `require` an "all", `exclude` a
+"none", each carrying the unknown. A policy that grants applies only if True; a policy that denies applies unless False.
 """
 
 from collections.abc import Iterable

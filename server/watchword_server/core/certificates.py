@@ -136,6 +136,11 @@ def load_certificate(der: bytes) -> x509.Certificate:
     return certificate
 
 
+def subject_name_der(der: bytes) -> bytes:
+    """The DER encoding of a certificate's subject name. Raises `CertificateRefusedError`."""
+    return load_certificate(der).subject.public_bytes()
+
+
 def verify_issued_by(der: bytes, issuer_der: bytes, *, now: Instant) -> VerifiedCertificate:
     """Whether the issuer signed this end-entity certificate directly and both are valid at `now`.
 

@@ -1,8 +1,7 @@
 """What makes a request allowed. The only place that says allow; it says deny unless every step below lets it pass.
 
-Order (DESIGN: deciding): an invalid device link denies; Gateway rules, where a block ends it and an allow skips nothing; the Access
-application of the host; its bypass policies, then allow and deny in order; otherwise deny, with the reason that was nearest to a
-grant.
+Order: an invalid device link denies; Gateway rules, where a block ends it and an allow skips nothing; the Access application of
+the host; its bypass policies, then allow and deny in order; otherwise deny, with the reason that was nearest to a grant.
 """
 
 from watchword_server.core.access import Evaluation, checks_asked

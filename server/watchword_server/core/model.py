@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from types import MappingProxyType
 from typing import NewType
 
 Instant = NewType("Instant", float)
@@ -223,9 +222,6 @@ class EvidenceLevel(StrEnum):
     REPORTED = "reported"  # said by a proxy
 
 
-_NOTHING: Mapping[str, object] = MappingProxyType({})
-
-
 @dataclass(frozen=True, slots=True)
 class PostureResult:
     """The judgement of one check on one device. `reason` is `passed` or why not (docs/reasons.md).
@@ -244,8 +240,8 @@ class PostureResult:
     expires_at: Instant | None
     certificate: Fingerprint | None = None
     chain: tuple[Fingerprint, ...] = ()
-    expected: Mapping[str, object] = field(default=_NOTHING)
-    received: Mapping[str, object] = field(default=_NOTHING)
+    expected: Mapping[str, object] = field(default_factory=dict)
+    received: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ may ask.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from types import MappingProxyType
 
 from watchword_server.core.model import CertificateId, Check, CheckId, IPNetwork, Outcome, SigningCertificate
 
@@ -168,9 +167,9 @@ class RuleSnapshot:
         str, tuple[GatewayRule, ...]
     ]  # enabled only, each list by precedence, with the host-less ones merged in
     gateway_any_host: tuple[GatewayRule, ...]
-    caller_by_secret: Mapping[bytes, Caller] = field(default=MappingProxyType({}))
-    caller_by_name: Mapping[str, Caller] = field(default=MappingProxyType({}))
-    caller_by_subject_alternative_name: Mapping[str, Caller] = field(default=MappingProxyType({}))
+    caller_by_secret: Mapping[bytes, Caller] = field(default_factory=dict)
+    caller_by_name: Mapping[str, Caller] = field(default_factory=dict)
+    caller_by_subject_alternative_name: Mapping[str, Caller] = field(default_factory=dict)
 
 
 def compile_rules(rules: RuleSet) -> RuleSnapshot:

@@ -1,0 +1,238 @@
+"""What decisions read without I/O: devices with their results, and which devices a certificate belongs to.
+
+Bounded, filled on a miss by one question to the store for all who wait, with a deadline and bounded memory of what is not there.
+How long an entry stays is not how long a result is valid: an expired result stays and is known as expired.
+
+Two guards keep old answers out. A fill that was read before a commit this process knows of is thrown away and read again
+(revisions). And what narrows access is laid over every entry from before its commit until the commit is settled (narrowings).
+"""
+
+import asyncio
+import itertools
+import time
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Generic, TypeVar
+
+from cachetools import LRUCache, TLRUCache
+
+from watchword_server.core.model import (
+    CertificateBinding,
+    Device,
+    DeviceId,
+    DevicePosture,
+    DeviceState,
+    Fingerprint,
+    PostureResult,
+)
+from watchword_server.errors import StoreUnavailableError
+from watchword_server.ports import DeviceStore, Narrowing
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+@dataclass(frozen=True, slots=True)
+class CacheLimits:
+    """How much is kept, and for how long. Entries in counts, times in seconds."""
+
+    max_devices: int = 100_000
+    max_certificates: int = 200_000
+    max_absent: int = 10_000
+    keep_seconds: float = 600.0
+    keep_absent_seconds: float = 5.0
+    load_deadline_seconds: float = 0.4
+
+
+@dataclass(slots=True)
+class _Load(Generic[V]):
+    """One question to the store that several may wait for; answers older than `floor` do not count."""
+
+    task: asyncio.Task[V | None]
+    floor: int = 0
+
+
+class RevisionedCache(Generic[K, V]):
+    """A bounded cache over a store that answers with revisions."""
+
+    def __init__(
+        self,
+        load: Callable[[K], Awaitable[tuple[V | None, int]]],
+        *,
+        max_entries: int,
+        limits: CacheLimits,
+        timer: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._load = load
+        self._deadline_seconds = limits.load_deadline_seconds
+        self._entries: TLRUCache[K, tuple[V, int]] = TLRUCache(
+            max_entries, ttu=lambda _key, _value, now: now + limits.keep_seconds, timer=timer
+        )
+        self._absent: TLRUCache[K, int] = TLRUCache(
+            limits.max_absent, ttu=lambda _key, _value, now: now + limits.keep_absent_seconds, timer=timer
+        )
+        self._loads: dict[K, _Load[V]] = {}
+
+    def peek(self, key: K) -> tuple[V, int] | None:
+        """The entry and the revision it was read at, if it is in memory."""
+        return self._entries.get(key)
+
+    async def get(self, key: K) -> V | None:
+        """The entry, from memory or from the store; None: there is none. Raises `StoreUnavailableError`."""
+        entry = self._entries.get(key)
+        if entry is not None:
+            return entry[0]
+        if key in self._absent:
+            return None
+        load = self._loads.get(key)
+        if load is None:
+            load = self._loads[key] = _Load(asyncio.ensure_future(self._fill(key)))
+        try:
+            # Shielded: one waiter that gives up must not take the answer from the others.
+            return await asyncio.wait_for(asyncio.shield(load.task), self._deadline_seconds)
+        except TimeoutError as error:
+            raise StoreUnavailableError("the store did not answer in time") from error
+
+    def put(self, key: K, value: V, revision: int) -> None:
+        """Stores what a commit of this process made of the entry; older fills are void."""
+        self._raise_floor(key, revision)
+        known = self._entries.get(key)
+        if known is None or known[1] <= revision:
+            self._entries[key] = (value, revision)
+
+    def forget(self, key: K, revision: int) -> None:
+        """The store holds something newer, as of `revision`: what is in memory or being read no longer counts."""
+        self._raise_floor(key, revision)
+        known = self._entries.get(key)
+        if known is not None and known[1] < revision:
+            del self._entries[key]
+
+    def forget_all(self, revision: int) -> None:
+        """As `forget`, for every key."""
+        for key in [*self._loads, *self._entries]:
+            self.forget(key, revision)
+        self._absent.clear()
+
+    def _raise_floor(self, key: K, revision: int) -> None:
+        self._absent.pop(key, None)
+        load = self._loads.get(key)
+        if load is not None:
+            load.floor = max(load.floor, revision)
+
+    async def _fill(self, key: K) -> V | None:
+        try:
+            while True:
+                floor = self._loads[key].floor
+                value, revision = await self._load(key)
+                if revision >= self._loads[key].floor or floor == self._loads[key].floor:
+                    break  # else a commit overtook the question: ask again
+            if value is None:
+                self._absent[key] = revision
+                return None
+            known = self._entries.get(key)
+            if known is not None and known[1] > revision:
+                return known[0]
+            self._entries[key] = (value, revision)
+            return value
+        finally:
+            del self._loads[key]
+
+
+@dataclass(slots=True)
+class PostureCache:
+    """Devices and bindings for the decision path and the verifier. All methods run in the event loop."""
+
+    store: DeviceStore
+    limits: CacheLimits = field(default_factory=CacheLimits)
+    timer: Callable[[], float] = time.monotonic
+    _postures: RevisionedCache[DeviceId, DevicePosture] = field(init=False)
+    _bindings: RevisionedCache[Fingerprint, Sequence[CertificateBinding]] = field(init=False)
+    _narrowings: dict[DeviceId, dict[int, Narrowing]] = field(default_factory=dict)
+    _overlaid: LRUCache[DeviceId, tuple[DevicePosture, DevicePosture]] = field(default_factory=lambda: LRUCache(1024))
+    _serials: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
+
+    def __post_init__(self) -> None:
+        limits = self.limits
+        self._postures = RevisionedCache(self._load_posture, max_entries=limits.max_devices, limits=limits, timer=self.timer)
+        self._bindings = RevisionedCache(
+            self.store.bindings, max_entries=limits.max_certificates, limits=limits, timer=self.timer
+        )
+
+    async def posture(self, device_id: DeviceId) -> DevicePosture | None:
+        """The device with its results as they hold now; None: unknown. Raises `StoreUnavailableError`."""
+        posture = await self._postures.get(device_id)
+        return posture if posture is None else self._narrowed(posture)
+
+    async def bindings(self, certificate: Fingerprint) -> Sequence[CertificateBinding]:
+        """The devices that proved the certificate. Their state is `posture`'s to tell. Raises `StoreUnavailableError`."""
+        return await self._bindings.get(certificate) or ()
+
+    def narrow(
+        self, device_id: DeviceId, results: Iterable[PostureResult] = (), *, state: DeviceState | None = None
+    ) -> Narrowing:
+        """Lets the failed among `results`, or a lock, hold from now on, before their commit. Ended by `settle`; never by time."""
+        judged = {result.check_id: result for result in results}
+        failed = {check_id: result for check_id, result in judged.items() if not result.passed}
+        narrowing = Narrowing(next(self._serials), device_id, failed, frozenset(judged), state)
+        self._narrowings.setdefault(device_id, {})[narrowing.serial] = narrowing
+        self._overlaid.pop(device_id, None)
+        return narrowing
+
+    def settle(self, narrowing: Narrowing, *, revision: int | None = None) -> None:
+        """The narrowing's commit is done, or came to nothing (`revision` None): the store's answer holds again.
+
+        A done commit also settles older narrowings of the same checks that no commit ever followed.
+        """
+        pending = self._narrowings.get(narrowing.device_id, {})
+        pending.pop(narrowing.serial, None)
+        if revision is not None:
+            for serial, older in list(pending.items()):
+                if serial < narrowing.serial and older.state is None and older.covers <= narrowing.covers:
+                    del pending[serial]
+        if not pending:
+            self._narrowings.pop(narrowing.device_id, None)
+        self._overlaid.pop(narrowing.device_id, None)
+
+    def committed(self, device: Device, results: Iterable[PostureResult], *, revision: int) -> None:
+        """A commit changed the device and these of its results: the entry in memory, if there is one, follows at once."""
+        known = self._postures.peek(device.id)
+        if known is None or known[1] >= revision:
+            self._postures.forget(device.id, revision)
+            return
+        merged = {**known[0].results, **{result.check_id: result for result in results}}
+        self._postures.put(device.id, DevicePosture(device=device, results=merged, revision=revision), revision)
+
+    def forget_device(self, device_id: DeviceId, *, revision: int) -> None:
+        """The store changed it in a way that is simpler to read again."""
+        self._postures.forget(device_id, revision)
+
+    def forget_certificate(self, certificate: Fingerprint, *, revision: int) -> None:
+        """Its bindings changed."""
+        self._bindings.forget(certificate, revision)
+
+    def forget_all(self, *, revision: int) -> None:
+        """Everything is read again; narrowings stay."""
+        self._postures.forget_all(revision)
+        self._bindings.forget_all(revision)
+        self._overlaid.clear()
+
+    async def _load_posture(self, device_id: DeviceId) -> tuple[DevicePosture | None, int]:
+        posture = await self.store.posture(device_id)
+        # An unknown device has no revision of its own: a commit that makes it raises the floor above 0 and asks again.
+        return (None, 0) if posture is None else (posture, posture.revision)
+
+    def _narrowed(self, posture: DevicePosture) -> DevicePosture:
+        narrowings = self._narrowings.get(posture.device.id)
+        if not narrowings:
+            return posture
+        remembered = self._overlaid.get(posture.device.id)
+        if remembered is not None and remembered[0] is posture:
+            return remembered[1]
+        device, results = posture.device, dict(posture.results)
+        for narrowing in narrowings.values():
+            results.update(narrowing.results)
+            if narrowing.state is not None:
+                device = replace(device, state=narrowing.state)
+        overlaid = replace(posture, device=device, results=results)
+        self._overlaid[posture.device.id] = (posture, overlaid)
+        return overlaid

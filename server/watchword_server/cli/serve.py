@@ -1,0 +1,121 @@
+"""`watchword serve` and `watchword migrate`."""
+
+import asyncio
+import json
+import logging
+import signal
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import click
+import structlog
+from pydantic import ValidationError
+
+from watchword_server.adapters.store_sql.data_directory import DataDirectory
+from watchword_server.adapters.store_sql.engine import sqlite_url
+from watchword_server.adapters.store_sql.migrate import migrate as run_migrations
+from watchword_server.app import Server
+from watchword_server.app import serve as run_server
+from watchword_server.cli.options import DATA
+from watchword_server.errors import ConfigurationError, WatchwordError
+from watchword_server.settings import Settings, load_settings
+
+
+@click.command()
+@DATA
+@click.option("--port", type=click.IntRange(0, 65535), help="First of five ports; 0 takes free ones.  [default: 7400]")
+@click.option("--config", type=click.Path(dir_okay=False, path_type=Path), help="Settings file.  [default: DATA/watchword.toml]")
+@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True)
+def serve(data: Path, port: int | None, config: Path | None, log_level: str) -> None:
+    """Verify devices and decide requests, until stopped.
+
+    Creates the data directory and its store if there is none, and listens on loopback. When ready, one line of JSON on stdout
+    tells the addresses. SIGTERM and Ctrl-C drain and end it.
+
+    \b
+    Example:  watchword serve --data /var/lib/watchword
+    """
+    _configure_logging(log_level)
+    settings = _settings(data, config, {} if port is None else {"port": port})
+    try:
+        _run(data, settings)
+    except ConfigurationError as error:
+        raise click.ClickException("; ".join(problem.message for problem in error.problems)) from None
+    except WatchwordError as error:
+        raise click.ClickException(str(error)) from None
+    except OSError as error:
+        raise click.ClickException(f"cannot listen: {error.strerror or error}") from None
+
+
+@click.command()
+@DATA
+def migrate(data: Path) -> None:
+    """Bring the store to this version's schema. No server may run; make a backup first.
+
+    \b
+    Example:  watchword migrate --data /var/lib/watchword
+    """
+    try:
+        with DataDirectory(data) as directory:
+            done = run_migrations(sqlite_url(directory.database))
+    except ConfigurationError as error:
+        raise click.ClickException("; ".join(problem.message for problem in error.problems)) from None
+    except WatchwordError as error:
+        raise click.ClickException(str(error)) from None
+    if done.before == done.after:
+        click.echo(f"nothing to do: the schema is `{done.after}`", err=True)
+    else:
+        click.echo(f"migrated from {done.before or 'nothing'} to `{done.after}`", err=True)
+
+
+def _settings(data: Path, config: Path | None, overrides: dict[str, Any]) -> Settings:
+    file = config or data / "watchword.toml"
+    if config is not None and not config.is_file():
+        raise click.ClickException(f"no settings file `{config}`")
+    try:
+        return load_settings(file if file.is_file() else None, **overrides)
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, problem['loc']))}: {problem['msg'].lower()}" for problem in error.errors()]
+        raise click.ClickException("settings are refused:\n  " + "\n  ".join(lines)) from None
+    except (tomllib.TOMLDecodeError, ValueError) as error:
+        raise click.ClickException(f"settings are refused: {error}") from None
+
+
+def _run(data: Path, settings: Settings) -> None:
+    if sys.platform == "win32":  # pragma: no cover - uvloop is not there
+        runner = asyncio.Runner()
+    else:
+        import uvloop  # noqa: PLC0415 - not on every platform
+
+        runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
+    with runner:
+        runner.run(_serve_until_signalled(data, settings))
+
+
+async def _serve_until_signalled(data: Path, settings: Settings) -> None:
+    until, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, until.set)
+    await run_server(data, settings, until=until, on_ready=_announce)
+
+
+def _announce(server: Server) -> None:
+    click.echo(json.dumps({**server.addresses, "account_id": server.house.store.identity.account_id}))
+    sys.stdout.flush()
+
+
+def _configure_logging(level: str) -> None:
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )

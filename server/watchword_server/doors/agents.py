@@ -1,0 +1,316 @@
+"""The agents' door: `PostureService`. It pumps messages between a stream and the session; it judges nothing."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import structlog
+
+from watchword.v1 import posture_pb2 as wire
+from watchword_server import events
+from watchword_server.adapters.metrics import Metrics
+from watchword_server.core.certificates import subject_name_der
+from watchword_server.core.model import Check, Device, DeviceId
+from watchword_server.core.session import (
+    AttestSession,
+    ChallengeRequested,
+    EnvelopeReceived,
+    Event,
+    Hello,
+    JudgeEnvelope,
+    SendChallenge,
+)
+from watchword_server.doors import codec
+from watchword_server.errors import (
+    EnrollmentRefusedError,
+    EvidenceRejectedError,
+    OverloadedError,
+    ProtocolViolationError,
+    ServiceError,
+    StaleChallengeError,
+    WatchwordError,
+)
+from watchword_server.peer import Peer
+from watchword_server.ports import Clock, Randomness
+from watchword_server.services.connections import (
+    AttestNow,
+    CheckSetChanged,
+    Close,
+    Connection,
+    Connections,
+    Drain,
+    Notice,
+)
+from watchword_server.services.enrollment import Enrollment
+from watchword_server.services.judging import checks_of
+from watchword_server.services.limiting import TokenBuckets
+from watchword_server.services.rules_in_force import RulesInForce
+from watchword_server.services.verifier import Accepted, Verifier
+
+_log = structlog.get_logger(__name__)
+_M = TypeVar("_M")
+
+
+@dataclass(frozen=True, slots=True)
+class AgentLimits:
+    """How long the door waits and how much it takes."""
+
+    hello_timeout_seconds: float = 10.0
+    first_evidence_timeout_seconds: float = 60.0
+    challenge_max_age_seconds: float = 60.0
+    max_streams: int = 10_000
+    max_rejections: int = 20  # of one stream, in a row
+
+
+@dataclass(slots=True)
+class AgentDoor:
+    """Enroll and Attest."""
+
+    enrollment: Enrollment
+    verifier: Verifier
+    rules: RulesInForce
+    connections: Connections
+    clock: Clock
+    fresh_bytes: Randomness
+    audience: str
+    limits: AgentLimits
+    hello_buckets: TokenBuckets
+    enroll_buckets: TokenBuckets
+    message_buckets: TokenBuckets
+    metrics: Metrics
+    _streams: int = 0
+
+    async def enroll(self, requests: AsyncIterator[wire.EnrollRequest], peer: Peer) -> AsyncIterator[wire.EnrollResponse]:
+        """One enrollment. Every refusal leaves as the same error; the reason stays in the log under the correlation id."""
+        self.enroll_buckets.take(peer.address)
+        try:
+            async with asyncio.timeout(self.limits.challenge_max_age_seconds):
+                first = await _next(requests)
+                if first is None or first.WhichOneof("message") != "init":
+                    raise ProtocolViolationError("an enrollment starts with init")
+                challenge = self.enrollment.begin(token=first.init.token, public_key_der=first.init.public_key)
+                yield wire.EnrollResponse(
+                    challenge=wire.EnrollChallenge(
+                        session_id=challenge.session_id,
+                        nonce=challenge.nonce,
+                        audience=challenge.audience,
+                        nonce_ttl_seconds=int(self.limits.challenge_max_age_seconds),
+                    )
+                )
+                second = await _next(requests)
+                if second is None or second.WhichOneof("message") != "envelope":
+                    raise ProtocolViolationError("a challenge is answered with an envelope")
+                device = await self.enrollment.finish(challenge, codec.envelope_from(second.envelope))
+        except EnrollmentRefusedError as refusal:
+            correlation_id = self.fresh_bytes(6).hex()
+            _log.warning(events.ENROLLMENT_REFUSED, reason=refusal.reason, correlation_id=correlation_id, peer=peer.address)
+            self.metrics.enrollments.labels("refused").inc()
+            raise EnrollmentRefusedError(correlation_id) from None
+        except TimeoutError:
+            raise ProtocolViolationError("the enrollment took too long") from None
+        self.metrics.enrollments.labels("enrolled").inc()
+        yield wire.EnrollResponse(result=codec.enroll_result_to_wire(device, audience=challenge.audience))
+
+    async def attest(self, requests: AsyncIterator[wire.AttestRequest], peer: Peer) -> AsyncIterator[wire.AttestResponse]:
+        """One attestation stream, until either side ends it."""
+        self.hello_buckets.take(peer.address)
+        if self._streams >= self.limits.max_streams:
+            raise OverloadedError(f"{self._streams} streams")
+        self._streams += 1
+        stream = _Stream(self, peer, requests)
+        try:
+            async for response in stream.run():
+                yield response
+        finally:
+            self._streams -= 1
+            await stream.close()
+
+    def check_set(self, device: Device, *, due_within_ms: int) -> wire.CheckSet:
+        """The checks of a device, as it should know them now."""
+        snapshot = self.rules.current
+        checks = checks_of(device, snapshot)
+        issuers = snapshot.rules.certificates
+        return codec.check_set_to_wire(
+            checks,
+            revision=check_set_revision(checks),
+            issuer_names={check.id: subject_name_der(issuers[check.config.certificate_id].der) for check in checks},
+            due_within_ms=due_within_ms,
+        )
+
+
+def check_set_revision(checks: Iterable[Check]) -> int:
+    """A number that differs when a set of checks does: 63 bits of a hash over ids and revisions. Never 0."""
+    text = "\n".join(sorted(f"{check.id} {check.revision}" for check in checks))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) >> 1 or 1
+
+
+@dataclass(eq=False, slots=True)
+class _Stream:
+    """One agent's stream: its session, and what the house has to tell it."""
+
+    door: AgentDoor
+    peer: Peer
+    requests: AsyncIterator[wire.AttestRequest]
+    _session: AttestSession = field(init=False)
+    _notices: "asyncio.Queue[Notice]" = field(default_factory=lambda: asyncio.Queue(64))
+    _connection: Connection | None = None
+    _check_set_sent: int = 0
+    _rejections: int = 0
+    _reading: "asyncio.Task[wire.AttestRequest | None] | None" = None
+    _noticing: "asyncio.Task[Notice] | None" = None
+    _deadline: float | None = None
+
+    def __post_init__(self) -> None:
+        self._session = AttestSession(
+            audience=self.door.audience,
+            challenge_max_age_seconds=self.door.limits.challenge_max_age_seconds,
+            fresh_bytes=self.door.fresh_bytes,
+        )
+
+    async def run(self) -> AsyncIterator[wire.AttestResponse]:
+        loop = asyncio.get_running_loop()
+        self._deadline = loop.time() + self.door.limits.hello_timeout_seconds
+        while True:
+            arrived = await self._wait()
+            if arrived is None:
+                return
+            if isinstance(arrived, wire.AttestRequest):
+                self.door.message_buckets.take(self._session.session_id.hex())
+                async for response in self._answer(arrived):
+                    yield response
+                continue
+            told = self._tell(arrived)
+            if told is not None:
+                yield told
+            if isinstance(arrived, Close):
+                return
+
+    async def close(self) -> None:
+        """Leaves nothing running behind."""
+        if self._connection is not None:
+            self.door.connections.release(self._connection)
+        tasks = [task for task in (self._reading, self._noticing) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _wait(self) -> wire.AttestRequest | Notice | None:
+        """The next message or notice; None: the agent is gone. Raises `ProtocolViolationError` past the deadline."""
+        if self._reading is None:
+            self._reading = asyncio.ensure_future(_next(self.requests))
+        if self._noticing is None:
+            self._noticing = asyncio.ensure_future(self._notices.get())
+        timeout = None if self._deadline is None else max(0.0, self._deadline - asyncio.get_running_loop().time())
+        await asyncio.wait({self._reading, self._noticing}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        if self._noticing.done():
+            notice, self._noticing = self._noticing.result(), None
+            return notice
+        if self._reading.done():
+            message, self._reading = self._reading.result(), None
+            return message
+        raise ProtocolViolationError("nothing was proven in time")
+
+    async def _answer(self, message: wire.AttestRequest) -> AsyncIterator[wire.AttestResponse]:
+        action = self._session.handle(await self._event(message), now=self.door.clock.now())
+        if isinstance(action, SendChallenge):
+            yield wire.AttestResponse(challenge=self._challenge(action))
+            return
+        try:
+            accepted = await self.door.verifier.accept(self._session, action)
+        except (EvidenceRejectedError, ServiceError) as error:
+            yield self._rejected(error)
+            return
+        self._rejections = 0
+        self.door.metrics.evidence.labels("accepted").inc()
+        yield wire.AttestResponse(ack=self._acknowledge(accepted, action))
+        if self._connection is None:
+            self._deadline = None
+            self._connection = Connection(accepted.device, self._notify)
+            self.door.connections.claim(self._connection)
+        if accepted.evidence.check_set_revision != check_set_revision(checks_of(accepted.device, self.door.rules.current)):
+            changed = self._tell(CheckSetChanged(0.0))
+            if changed is not None:
+                yield changed
+
+    async def _event(self, message: wire.AttestRequest) -> Event:
+        match message.WhichOneof("message"):
+            case "hello":
+                device_id = DeviceId(message.hello.device_id)
+                if not 0 < len(device_id) <= 128:
+                    raise ProtocolViolationError("a device id of no sensible length")
+                epoch = await self.door.verifier.stored_epoch(device_id)
+                self._deadline = asyncio.get_running_loop().time() + self.door.limits.first_evidence_timeout_seconds
+                return Hello(device_id, message.hello.protocol_version, epoch)
+            case "envelope":
+                return EnvelopeReceived(codec.envelope_from(message.envelope))
+            case "challenge_request":
+                return ChallengeRequested()
+            case _:
+                raise ProtocolViolationError("an empty message")
+
+    def _rejected(self, error: WatchwordError) -> wire.AttestResponse:
+        """What the agent learns of a rejection; after most kinds the stream ends."""
+        self._rejections += 1
+        self.door.metrics.evidence.labels(error.code).inc()
+        _log.warning(
+            events.EVIDENCE_REJECTED,
+            code=error.code,
+            detail=str(error),
+            device_id=self._session.device_id,
+            peer=self.peer.address,
+        )
+        retry = isinstance(error, (StaleChallengeError, ServiceError)) and self._rejections < self.door.limits.max_rejections
+        rejected = wire.Rejected(code=error.code)
+        if retry:
+            rejected.next_challenge.CopyFrom(self._challenge(self._session.challenge(now=self.door.clock.now())))
+        else:
+            self._notify(Close(error.code, retry_after_seconds=60.0))
+        return wire.AttestResponse(rejected=rejected)
+
+    def _acknowledge(self, accepted: Accepted, action: JudgeEnvelope) -> wire.Ack:
+        now = self.door.clock.now()
+        checks = self.door.rules.current.rules.checks
+        return wire.Ack(
+            sequence=action.expected.sequence,
+            results=[
+                codec.result_to_wire(result, name=checks[result.check_id].name if result.check_id in checks else "", now=now)
+                for result in accepted.results
+            ],
+            next_challenge=self._challenge(self._session.challenge(now=now)),
+        )
+
+    def _challenge(self, sent: SendChallenge) -> wire.Challenge:
+        return codec.challenge_to_wire(sent, audience=self.door.audience, ttl_seconds=self.door.limits.challenge_max_age_seconds)
+
+    def _notify(self, notice: Notice) -> None:
+        try:
+            self._notices.put_nowait(notice)
+        except asyncio.QueueFull:
+            # An agent that reads nothing: whatever else waits, the stream has to end.
+            self._notices.get_nowait()
+            self._notices.put_nowait(Close("slow_reader", retry_after_seconds=60.0))
+
+    def _tell(self, notice: Notice) -> wire.AttestResponse | None:
+        match notice:
+            case CheckSetChanged(due_within_seconds):
+                if self._connection is None:
+                    return None
+                check_set = self.door.check_set(self._connection.device, due_within_ms=int(due_within_seconds * 1000))
+                if check_set.revision == self._check_set_sent:
+                    return None
+                self._check_set_sent = check_set.revision
+                return wire.AttestResponse(check_set=check_set)
+            case AttestNow(due_within_seconds):
+                return wire.AttestResponse(attest_now=wire.AttestNow(due_within_ms=int(due_within_seconds * 1000)))
+            case Drain(reconnect_within_seconds):
+                within = int(reconnect_within_seconds * 1000)
+                return wire.AttestResponse(drain=wire.Drain(reconnect_within_ms=within))
+            case Close(code, retry_after_seconds):
+                return wire.AttestResponse(closing=wire.Closing(code=code, retry_after_ms=int(retry_after_seconds * 1000)))
+
+
+async def _next(requests: AsyncIterator[_M]) -> _M | None:
+    """The next message; None: the peer sends no more."""
+    return await anext(requests, None)

@@ -1,0 +1,216 @@
+"""Wire messages to the core's values and back. Protobuf stops here. Whatever is parsed here is checked for its limits here."""
+
+from collections.abc import Iterable
+from typing import Final
+
+from google.protobuf.message import DecodeError
+
+from watchword.v1 import posture_pb2 as wire
+from watchword_server.core.kinds.client_certificate import MAX_CANDIDATES
+from watchword_server.core.model import (
+    Candidate,
+    Check,
+    CheckId,
+    Claim,
+    Device,
+    DeviceId,
+    DeviceState,
+    Envelope,
+    Evidence,
+    Instant,
+    Inventory,
+    PostureResult,
+    PrivateKeyState,
+    SessionId,
+)
+from watchword_server.core.session import SendChallenge
+from watchword_server.errors import EnrollmentRefusedError, EvidenceMalformedError, ProtocolViolationError
+from watchword_server.services.enrollment import EnrollmentStatement
+
+_MAX_TEXT: Final = 1024
+_MAX_CHECKS: Final = 256
+_MAX_CHAIN: Final = 8
+_MAX_CERTIFICATE: Final = 32 * 1024
+_MAX_SIGNATURE: Final = 2048
+_MAX_AGE_MS: Final = 366 * 24 * 3600 * 1000
+
+_PRIVATE_KEY: Final = {
+    wire.PRIVATE_KEY_STATE_UNSPECIFIED: PrivateKeyState.UNSPECIFIED,
+    wire.PRIVATE_KEY_STATE_USABLE: PrivateKeyState.USABLE,
+    wire.PRIVATE_KEY_STATE_ABSENT: PrivateKeyState.ABSENT,
+    wire.PRIVATE_KEY_STATE_LOCKED: PrivateKeyState.LOCKED,
+    wire.PRIVATE_KEY_STATE_MISMATCH: PrivateKeyState.MISMATCH,
+    wire.PRIVATE_KEY_STATE_UNSUPPORTED: PrivateKeyState.UNSUPPORTED,
+}
+_DEVICE_STATE: Final = {
+    DeviceState.ACTIVE: wire.DEVICE_STATE_ACTIVE,
+    DeviceState.PENDING: wire.DEVICE_STATE_PENDING_APPROVAL,
+}
+
+
+def envelope_from(message: wire.SignedEnvelope) -> Envelope:
+    """The envelope, unopened. Raises `ProtocolViolationError` unless it carries exactly one signature."""
+    if len(message.signatures) != 1:
+        raise ProtocolViolationError(f"{len(message.signatures)} signatures where one belongs")
+    signature = message.signatures[0]
+    return Envelope(message.payload, message.payload_type, signature.keyid, signature.sig)
+
+
+def parse_evidence(payload: bytes) -> Evidence:
+    """Evidence from signed bytes. Raises `EvidenceMalformedError`."""
+    message = wire.Evidence()
+    try:
+        message.ParseFromString(payload)
+    except DecodeError as error:
+        raise EvidenceMalformedError("not an evidence message") from error
+    if len(message.checks) > _MAX_CHECKS:
+        raise EvidenceMalformedError(f"{len(message.checks)} checks; at most {_MAX_CHECKS}")
+    claims = tuple(_claim(check) for check in message.checks)
+    if len({claim.check_id for claim in claims}) != len(claims):
+        raise EvidenceMalformedError("two claims for one check")
+    return Evidence(
+        device_id=DeviceId(_text(message.device_id)),
+        key_id=_text(message.key_id),
+        audience=_text(message.audience),
+        session_id=SessionId(message.session_id),
+        epoch=message.epoch,
+        nonce=message.nonce,
+        sequence=message.sequence,
+        inventory=_inventory(message.inventory),
+        check_set_revision=message.check_set_revision,
+        claims=claims,
+    )
+
+
+def parse_enrollment_statement(payload: bytes) -> EnrollmentStatement:
+    """An enrollment statement from signed bytes. Raises `EnrollmentRefusedError`."""
+    message = wire.EnrollStatement()
+    try:
+        message.ParseFromString(payload)
+        inventory = _inventory(message.inventory)
+    except (DecodeError, EvidenceMalformedError) as error:
+        raise EnrollmentRefusedError("statement_malformed") from error
+    return EnrollmentStatement(
+        token_id=message.token_id,
+        audience=message.audience,
+        session_id=SessionId(message.session_id),
+        nonce=message.nonce,
+        public_key_sha256=message.public_key_sha256,
+        inventory=inventory,
+    )
+
+
+def challenge_to_wire(sent: SendChallenge, *, audience: str, ttl_seconds: float) -> wire.Challenge:
+    """A challenge as the agent receives it."""
+    return wire.Challenge(
+        session_id=sent.session_id,
+        epoch=sent.epoch,
+        nonce=sent.challenge.nonce,
+        audience=audience,
+        nonce_ttl_seconds=int(ttl_seconds),
+    )
+
+
+def result_to_wire(result: PostureResult, *, name: str, now: Instant) -> wire.CheckResult:
+    """A result as the device's user may know it."""
+    remaining = 0 if result.expires_at is None else max(0, int(result.expires_at - now))
+    return wire.CheckResult(
+        check_id=result.check_id,
+        name=name,
+        passed=result.passed,
+        reason=result.reason,
+        expires_in_seconds=min(remaining, 0xFFFFFFFF),
+        detail=_detail(result),
+    )
+
+
+def check_set_to_wire(
+    checks: Iterable[Check], *, revision: int, issuer_names: dict[CheckId, bytes], due_within_ms: int
+) -> wire.CheckSet:
+    """The checks of a device: what to look for and where."""
+    return wire.CheckSet(
+        revision=revision,
+        due_within_ms=due_within_ms,
+        checks=[
+            wire.Check(
+                id=check.id,
+                name=check.name,
+                revision=check.revision,
+                schedule_seconds=check.schedule_seconds,
+                client_certificate=wire.ClientCertificateCheck(
+                    paths=check.config.paths,
+                    trust_stores=check.config.trust_stores,
+                    common_name=check.config.common_name or "",
+                    extended_key_usage=check.config.extended_key_usage,
+                    subject_alternative_names=check.config.subject_alternative_names,
+                    check_private_key=check.config.check_private_key,
+                    issuer_names=[issuer_names[check.id]],
+                    allow_pkcs1=check.config.allow_pkcs1,
+                ),
+            )
+            for check in checks
+        ],
+    )
+
+
+def enroll_result_to_wire(device: Device, *, audience: str) -> wire.EnrollResult:
+    """What a new device learns."""
+    return wire.EnrollResult(device_id=device.id, state=_DEVICE_STATE[device.state], audience=audience)
+
+
+def _claim(message: wire.CheckEvidence) -> Claim:
+    if message.age_ms > _MAX_AGE_MS:
+        raise EvidenceMalformedError(f"a claim of {message.age_ms} ms")
+    claim = Claim(
+        check_id=CheckId(_text(message.check_id)), check_revision=message.check_revision, age_seconds=message.age_ms / 1000
+    )
+    match message.WhichOneof("found"):
+        case "client_certificate":
+            candidates = message.client_certificate.candidates
+            if len(candidates) > MAX_CANDIDATES:
+                raise EvidenceMalformedError(f"{len(candidates)} candidates; at most {MAX_CANDIDATES}")
+            return Claim(claim.check_id, claim.check_revision, claim.age_seconds, candidates=tuple(map(_candidate, candidates)))
+        case "error":
+            return Claim(
+                claim.check_id,
+                claim.check_revision,
+                claim.age_seconds,
+                error_code=_text(message.error.code) or "collection_failed",
+                error_detail=_text(message.error.detail),
+            )
+        case _:
+            raise EvidenceMalformedError("a claim that says neither what was found nor what went wrong")
+
+
+def _candidate(message: wire.CertificateCandidate) -> Candidate:
+    if not 1 <= len(message.chain) <= _MAX_CHAIN or any(not 0 < len(der) <= _MAX_CERTIFICATE for der in message.chain):
+        raise EvidenceMalformedError("a candidate without a certificate, or with too many or too large ones")
+    if len(message.possession_signature) > _MAX_SIGNATURE:
+        raise EvidenceMalformedError("a signature that is too large")
+    return Candidate(
+        chain=tuple(message.chain),
+        location=_text(message.location),
+        private_key=_PRIVATE_KEY.get(message.private_key, PrivateKeyState.UNSPECIFIED),
+        possession_scheme=_text(message.possession_scheme),
+        possession_signature=message.possession_signature,
+    )
+
+
+def _inventory(message: wire.Inventory) -> Inventory:
+    return Inventory(
+        platform=_text(message.platform),
+        hostname=_text(message.hostname) or None,
+        serial_number=_text(message.serial_number) or None,
+    )
+
+
+def _text(value: str) -> str:
+    if len(value) > _MAX_TEXT or not value.isprintable():
+        raise EvidenceMalformedError("a text that is too long or holds control characters")
+    return value
+
+
+def _detail(result: PostureResult) -> str:
+    expected, received = result.expected.get(result.reason), result.received.get(result.reason)
+    parts = [f"expected {expected}" if expected is not None else "", f"found {received}" if received is not None else ""]
+    return "; ".join(part for part in parts if part)[:_MAX_TEXT]

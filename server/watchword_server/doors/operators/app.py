@@ -1,0 +1,72 @@
+"""The ASGI application of the operators' listener and of the local socket."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from fastapi import FastAPI, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from watchword_server.adapters.metrics import Metrics
+from watchword_server.doors.operators.authentication import Authentication
+from watchword_server.doors.operators.devices import DeviceRoutes
+from watchword_server.doors.operators.failures import add_error_handlers, error_response
+from watchword_server.doors.operators.rules import RuleRoutes
+from watchword_server.doors.operators.tokens import TokenRoutes
+from watchword_server.services.connections import Connections
+from watchword_server.services.rules_in_force import RulesInForce
+
+_MAX_BODY: Final = 16 * 1024 * 1024
+
+
+@dataclass(slots=True)
+class OperatorsDoor:
+    """Joins the routes. `/livez`, `/readyz` and `/metrics` ask for no token: they tell numbers, nothing about anybody."""
+
+    authentication: Authentication
+    rules: RuleRoutes
+    devices: DeviceRoutes
+    tokens: TokenRoutes
+    in_force: RulesInForce
+    connections: Connections
+    metrics: Metrics
+    is_ready: Callable[[], bool]
+    app: FastAPI = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.app = FastAPI(title="Watchword", docs_url=None, redoc_url=None, openapi_url=None)
+        add_error_handlers(self.app)
+        self.app.middleware("http")(_bounded)
+        self.app.add_api_route("/livez", self.live, methods=["GET"])
+        self.app.add_api_route("/readyz", self.ready, methods=["GET"])
+        self.app.add_api_route("/metrics", self.scrape, methods=["GET"])
+        for routes in (self.rules, self.devices, self.tokens):
+            self.app.include_router(routes.router(self.authentication))
+
+    async def live(self) -> dict[str, str]:
+        """The process answers."""
+        return {"status": "ok"}
+
+    async def ready(self, response: Response) -> dict[str, object]:
+        """The server takes requests: its rules are loaded and it is not draining."""
+        ready = self.is_ready()
+        response.status_code = 200 if ready else 503
+        return {"status": "ready" if ready else "not_ready", "rules_revision": self.in_force.current.rules.revision}
+
+    async def scrape(self) -> Response:
+        """Prometheus metrics."""
+        self.metrics.connected_agents.set(len(self.connections))
+        self.metrics.rules_revision.set(self.in_force.current.rules.revision)
+        return Response(generate_latest(self.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+async def _bounded(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+    """No body without a stated, bounded length; no answer in a cache."""
+    length = request.headers.get("content-length", "0" if request.method in {"GET", "DELETE", "HEAD"} else "")
+    if not length.isdigit():
+        return error_response(411, "length_required", "send a Content-Length")
+    if int(length) > _MAX_BODY:
+        return error_response(413, "body_too_large", f"a body is at most {_MAX_BODY} bytes")
+    response = await call_next(request)
+    response.headers["Cache-Control"] = "no-store"
+    return response

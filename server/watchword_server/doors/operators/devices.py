@@ -1,0 +1,113 @@
+"""Devices and their results."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import APIRouter, Depends
+
+from watchword_server.core.model import Check, DeviceId, DevicePosture, Instant, PostureResult
+from watchword_server.core.times import rfc3339
+from watchword_server.doors.operators.authentication import Authentication
+from watchword_server.errors import NotFoundError
+from watchword_server.ports import Clock, DeviceStore
+from watchword_server.services.connections import AttestNow, Connections
+from watchword_server.services.devices import Devices
+from watchword_server.services.rules_in_force import RulesInForce
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceRoutes:
+    """`/api/v1/devices` and `/api/v1/results`."""
+
+    store: DeviceStore
+    devices: Devices
+    connections: Connections
+    in_force: RulesInForce
+    clock: Clock
+
+    def router(self, authentication: Authentication) -> APIRouter:
+        """The routes."""
+        read, write = Depends(authentication.require("read")), Depends(authentication.require("write"))
+        router = APIRouter(prefix="/api/v1")
+        router.add_api_route("/devices", self.list, methods=["GET"], dependencies=[read])
+        router.add_api_route("/devices/{device_id}/revoke", self.revoke, methods=["POST"], dependencies=[write])
+        router.add_api_route("/devices/{device_id}/approve", self.approve, methods=["POST"], dependencies=[write])
+        router.add_api_route("/devices/{device_id}/attest", self.attest, methods=["POST"], dependencies=[write])
+        router.add_api_route("/results", self.results, methods=["GET"], dependencies=[read])
+        return router
+
+    async def list(self) -> dict[str, object]:
+        """Every device with what it passes now."""
+        connected = {connection.device.id for connection in self.connections}
+        return {"devices": [self._device(posture, connected) for posture in await self.store.devices()]}
+
+    async def revoke(self, device_id: str) -> dict[str, str]:
+        """Ends a device for good."""
+        await self.devices.revoke(DeviceId(device_id))
+        return {"id": device_id, "state": "revoked"}
+
+    async def approve(self, device_id: str) -> dict[str, str]:
+        """Lets a pending device attest."""
+        await self.devices.approve(DeviceId(device_id))
+        return {"id": device_id, "state": "active"}
+
+    async def attest(self, device_id: str) -> dict[str, object]:
+        """Asks a connected device to look again now."""
+        for connection in self.connections:
+            if connection.device.id == device_id:
+                connection.notify(AttestNow(0.0))
+                return {"id": device_id, "asked": True}
+        raise NotFoundError(f"`{device_id}` is not connected")
+
+    async def results(self, device: str | None = None) -> dict[str, object]:
+        """The newest result of each check, of one device or of all."""
+        postures = [posture for posture in await self.store.devices() if device in {None, posture.device.id}]
+        if device is not None and not postures:
+            raise NotFoundError(f"no device `{device}`: `watchword devices list` shows them")
+        return {"results": [result for posture in postures for result in self._results(posture)]}
+
+    def _device(self, posture: DevicePosture, connected: set[DeviceId]) -> dict[str, object]:
+        device = posture.device
+        return {
+            "id": device.id,
+            "state": device.state.value,
+            "name": device.hostname,
+            "platform": device.platform,
+            "serial_number": device.serial_number,
+            "key_id": device.key.key_id,
+            "key_algorithm": device.key.algorithm.value,
+            "enrolled_at": rfc3339(device.enrolled_at),
+            "last_seen_at": rfc3339(device.last_seen_at),
+            "connected": device.id in connected,
+            "passed": sorted(result["check"] for result in self._results(posture) if result["standing"] == "passed"),
+        }
+
+    def _results(self, posture: DevicePosture) -> "Sequence[dict[str, Any]]":
+        now, checks = self.clock.now(), self.in_force.current.rules.checks
+        return [
+            _result(posture, check, result, now=now)
+            for result in posture.results.values()
+            if (check := checks.get(result.check_id)) is not None and check.revision == result.check_revision
+        ]
+
+
+def _result(posture: DevicePosture, check: Check, result: PostureResult, *, now: Instant) -> dict[str, Any]:
+    standing = "passed" if result.passed else "failed"
+    if result.expires_at is not None and now >= result.expires_at:
+        standing = "result_expired"
+    return {
+        "device_id": posture.device.id,
+        "device": posture.device.hostname,
+        "check_id": check.id,
+        "check": check.name,
+        "standing": standing,
+        "reason": result.reason,
+        "evidence_level": result.level.value,
+        "evidence_age_seconds": round(max(0.0, now - result.evidence_at), 3),
+        "evaluated_at": rfc3339(result.evaluated_at),
+        "expires_at": rfc3339(result.expires_at),
+        "certificate_sha256": None if result.certificate is None else result.certificate.hex(),
+        "expected_values": dict(result.expected),
+        "received_values": dict(result.received),
+    }

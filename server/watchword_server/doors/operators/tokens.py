@@ -1,0 +1,113 @@
+"""Enrollment tokens and API tokens: made, listed, ended. A token's text is in one answer, the one that made it."""
+
+from dataclasses import dataclass
+
+from fastapi import APIRouter, Depends
+from pydantic import BaseModel, ConfigDict, Field
+
+from watchword_server.core.model import DeviceId
+from watchword_server.core.times import rfc3339
+from watchword_server.doors.operators.authentication import Authentication
+from watchword_server.ports import TokenStore
+from watchword_server.services.tokens import Tokens
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class EnrollmentTokenRequest(_Body):
+    """What a new enrollment token allows."""
+
+    max_uses: int = Field(1, ge=1, le=100_000)
+    expires_in_seconds: int = Field(3600, ge=1, le=366 * 86_400)
+    needs_approval: bool = False
+    serial_number: str | None = Field(None, min_length=1, max_length=255)
+    platform: str | None = Field(None, pattern="^(linux|windows|mac)$")
+    device_id: str | None = Field(None, min_length=1, max_length=128)
+
+
+class ApiTokenRequest(_Body):
+    """What a new API token allows."""
+
+    name: str = Field("", max_length=255)
+    role: str = Field(pattern="^(read|write|admin)$")
+    expires_in_seconds: int | None = Field(None, ge=1, le=3660 * 86_400)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRoutes:
+    """`/api/v1/enrollment-tokens` and `/api/v1/tokens`."""
+
+    tokens: Tokens
+    store: TokenStore
+
+    def router(self, authentication: Authentication) -> APIRouter:
+        """The routes."""
+        read, write = Depends(authentication.require("read")), Depends(authentication.require("write"))
+        admin = Depends(authentication.require("admin"))
+        router = APIRouter(prefix="/api/v1")
+        router.add_api_route("/enrollment-tokens", self.create_enrollment_token, methods=["POST"], dependencies=[write])
+        router.add_api_route("/enrollment-tokens", self.list_enrollment_tokens, methods=["GET"], dependencies=[read])
+        router.add_api_route("/tokens", self.create_api_token, methods=["POST"], dependencies=[admin])
+        router.add_api_route("/tokens", self.list_api_tokens, methods=["GET"], dependencies=[admin])
+        router.add_api_route("/tokens/{token_id}", self.revoke, methods=["DELETE"], dependencies=[admin])
+        return router
+
+    async def create_enrollment_token(self, body: EnrollmentTokenRequest) -> dict[str, object]:
+        """A token that lets agents enroll."""
+        token, text = await self.tokens.create_enrollment_token(
+            max_uses=body.max_uses,
+            expires_in_seconds=body.expires_in_seconds,
+            needs_approval=body.needs_approval,
+            serial_number=body.serial_number,
+            platform=body.platform,
+            device_id=None if body.device_id is None else DeviceId(body.device_id),
+        )
+        return {"id": token.id, "token": text, "expires_at": rfc3339(token.expires_at), "max_uses": token.max_uses}
+
+    async def list_enrollment_tokens(self) -> dict[str, object]:
+        """All enrollment tokens, without their secrets."""
+        return {
+            "tokens": [
+                {
+                    "id": token.id,
+                    "uses": token.uses,
+                    "max_uses": token.max_uses,
+                    "expires_at": rfc3339(token.expires_at),
+                    "revoked": token.revoked,
+                    "needs_approval": token.needs_approval,
+                    "serial_number": token.serial_number,
+                    "platform": token.platform,
+                    "device_id": token.device_id,
+                }
+                for token in await self.store.enrollment_tokens()
+            ]
+        }
+
+    async def create_api_token(self, body: ApiTokenRequest) -> dict[str, object]:
+        """A token for the API."""
+        token, text = await self.tokens.create_api_token(
+            name=body.name, role=body.role, expires_in_seconds=body.expires_in_seconds
+        )
+        return {"id": token.id, "token": text, "role": token.role, "expires_at": rfc3339(token.expires_at)}
+
+    async def list_api_tokens(self) -> dict[str, object]:
+        """All API tokens, without their secrets."""
+        return {
+            "tokens": [
+                {
+                    "id": token.id,
+                    "name": token.name,
+                    "role": token.role,
+                    "expires_at": rfc3339(token.expires_at),
+                    "revoked": token.revoked,
+                }
+                for token in await self.store.api_tokens()
+            ]
+        }
+
+    async def revoke(self, token_id: str) -> dict[str, object]:
+        """Ends a token of either kind."""
+        await self.tokens.revoke(token_id)
+        return {"id": token_id, "revoked": True}

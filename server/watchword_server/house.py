@@ -1,0 +1,195 @@
+"""What is plugged in: the one place that names concrete classes. A house is everything but the listeners."""
+
+import asyncio
+import hashlib
+import hmac
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from watchword_server.adapters.cache import CacheLimits, PostureCache
+from watchword_server.adapters.clock import SystemClock
+from watchword_server.adapters.json_lines import JsonLinesLog, LogLimits
+from watchword_server.adapters.metrics import Metrics
+from watchword_server.adapters.store_sql.store import SqlStore, StoreLimits
+from watchword_server.core.model import DeviceId
+from watchword_server.doors.agents import AgentDoor, AgentLimits
+from watchword_server.doors.auth_request import AuthRequestDoor
+from watchword_server.doors.codec import parse_enrollment_statement, parse_evidence
+from watchword_server.doors.ext_authz import ExtAuthzDoor
+from watchword_server.doors.operators.app import OperatorsDoor
+from watchword_server.doors.operators.authentication import Authentication
+from watchword_server.doors.operators.devices import DeviceRoutes
+from watchword_server.doors.operators.rules import RuleRoutes
+from watchword_server.doors.operators.tokens import TokenRoutes
+from watchword_server.services.connections import Connections
+from watchword_server.services.decisions import Decisions
+from watchword_server.services.devices import Devices
+from watchword_server.services.enrollment import Enrollment
+from watchword_server.services.limiting import TokenBuckets
+from watchword_server.services.rejudging import Rejudging
+from watchword_server.services.resolving import Resolver
+from watchword_server.services.rules import Rules
+from watchword_server.services.rules_in_force import RulesInForce
+from watchword_server.services.tokens import Tokens
+from watchword_server.services.verifier import Verifier
+from watchword_server.settings import Settings
+
+
+@dataclass(slots=True)
+class House:
+    """A running Watchword without its listeners: the store is open, the rules are loaded. Made by `open`."""
+
+    settings: Settings
+    data_dir: Path
+    store: SqlStore
+    clock: SystemClock
+    connections: Connections
+    rules: Rules
+    agents: AgentDoor
+    ext_authz: ExtAuthzDoor
+    auth_request: AuthRequestDoor
+    operators: OperatorsDoor
+    decision_log: JsonLinesLog
+    posture_log: JsonLinesLog
+    ready: bool = False
+
+    @classmethod
+    async def open(cls, data_dir: Path, settings: Settings) -> Self:
+        """Opens the data directory and puts its rules in force.
+
+        Raises `DataDirectoryBusyError`, `ConfigurationError`, `StoreUnavailableError`.
+        """
+        store = await SqlStore.open(
+            data_dir, limits=StoreLimits(pending_writes=settings.store.queue_length, kept_changes=settings.store.changes_kept)
+        )
+        logs: list[JsonLinesLog] = []
+        try:
+            house = cls._build(data_dir, settings, store, logs)
+            await house.rules.load()
+        except BaseException:
+            for log in logs:
+                log.close()
+            await store.close()
+            raise
+        return house
+
+    async def close(self) -> None:
+        """Finishes what was begun and lets the data directory go."""
+        self.ready = False
+        await asyncio.to_thread(self.decision_log.close)
+        await asyncio.to_thread(self.posture_log.close)
+        await self.store.close()
+
+    @classmethod
+    def _build(cls, data_dir: Path, settings: Settings, store: SqlStore, logs: list[JsonLinesLog]) -> Self:
+        limits, identity = settings.limits, store.identity
+        audience = settings.audience or f"watchword/{identity.account_id}"
+        clock = SystemClock(floor=identity.clock_floor)
+        timer = asyncio.get_running_loop().time
+        log_limits = LogLimits(max_bytes=settings.logs.max_bytes, backups=settings.logs.backups)
+        decision_log = JsonLinesLog(data_dir / "log" / "decisions.jsonl", log_limits)
+        posture_log = JsonLinesLog(data_dir / "log" / "posture.jsonl", log_limits)
+        logs += [decision_log, posture_log]
+        metrics = Metrics()
+        metrics.log_dropped.labels("decisions").set_function(lambda: decision_log.dropped)
+        metrics.log_dropped.labels("posture").set_function(lambda: posture_log.dropped)
+        memory = PostureCache(
+            store,
+            CacheLimits(
+                max_devices=settings.cache.max_devices,
+                max_certificates=settings.cache.max_certificates,
+                keep_seconds=settings.cache.keep_seconds,
+                keep_absent_seconds=settings.cache.keep_absent_seconds,
+                load_deadline_seconds=settings.cache.load_deadline_seconds,
+            ),
+        )
+        in_force, connections = RulesInForce(), Connections()
+        rejudging = Rejudging(store, memory, clock, posture_log)
+        rules = Rules(store, in_force, rejudging, connections, clock, limits.attest_devices_per_second)
+        tokens = Tokens(store, clock, secrets.token_bytes)
+        stand_in_key = secrets.token_bytes(32)
+        verifier = Verifier(
+            store=store,
+            memory=memory,
+            rules=in_force,
+            rejudging=rejudging,
+            clock=clock,
+            posture_log=posture_log,
+            parse=parse_evidence,
+            stand_in_epoch=lambda device_id: _stand_in_epoch(stand_in_key, device_id),
+        )
+        enrollment = Enrollment(
+            store, memory, clock, secrets.token_bytes, audience, limits.challenge_max_age_seconds, parse_enrollment_statement
+        )
+        decisions = Decisions(in_force, Resolver(memory), clock, secrets.token_bytes, decision_log)
+        house = cls(
+            settings=settings,
+            data_dir=data_dir,
+            store=store,
+            clock=clock,
+            connections=connections,
+            rules=rules,
+            agents=AgentDoor(
+                enrollment=enrollment,
+                verifier=verifier,
+                rules=in_force,
+                connections=connections,
+                clock=clock,
+                fresh_bytes=secrets.token_bytes,
+                audience=audience,
+                limits=AgentLimits(
+                    hello_timeout_seconds=limits.hello_timeout_seconds,
+                    first_evidence_timeout_seconds=limits.first_evidence_timeout_seconds,
+                    challenge_max_age_seconds=limits.challenge_max_age_seconds,
+                    max_streams=limits.max_streams,
+                ),
+                hello_buckets=TokenBuckets(limits.streams_per_second, limits.streams_burst, timer),
+                enroll_buckets=TokenBuckets(limits.enrollments_per_second, limits.enrollments_burst, timer),
+                message_buckets=TokenBuckets(limits.messages_per_second, limits.messages_burst, timer),
+                metrics=metrics,
+            ),
+            ext_authz=ExtAuthzDoor(decisions, in_force, metrics),
+            auth_request=AuthRequestDoor(decisions, in_force, metrics),
+            operators=OperatorsDoor(
+                authentication=Authentication(
+                    store, clock, TokenBuckets(limits.failed_logins_per_second, limits.failed_logins_burst, timer)
+                ),
+                rules=RuleRoutes(
+                    rules,
+                    decisions,
+                    find_decision=lambda decision_id: asyncio.to_thread(_find_decision, decision_log.path, decision_id),
+                ),
+                devices=DeviceRoutes(
+                    store, Devices(store, memory, rejudging, in_force, connections, clock), connections, in_force, clock
+                ),
+                tokens=TokenRoutes(tokens, store),
+                in_force=in_force,
+                connections=connections,
+                metrics=metrics,
+                is_ready=lambda: house.ready,
+            ),
+            decision_log=decision_log,
+            posture_log=posture_log,
+        )
+        return house
+
+
+def _stand_in_epoch(key: bytes, device_id: DeviceId) -> int:
+    """What an unknown device is told as its epoch: stable while the server runs, and of a size that real ones have."""
+    return hmac.new(key, device_id.encode(), hashlib.sha256).digest()[0]
+
+
+def _find_decision(path: Path, decision_id: str) -> Mapping[str, object] | None:
+    """Looks through the decision log, newest file first."""
+    needle = f'"id":"{decision_id}"'
+    for file in sorted(path.parent.glob(f"{path.name}*"), key=lambda found: (len(found.name), found.name)):
+        with file.open(encoding="utf-8", errors="replace") as lines:
+            for line in lines:
+                if needle in line:
+                    record: Mapping[str, object] = json.loads(line)
+                    return record
+    return None

@@ -1,0 +1,17 @@
+"""Who is on the other end of a connection, as the transport knows it. What a peer merely says is not in here."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+PEER: Final = "watchword.peer"  # its key in an ASGI scope
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """The other end. `socket_name` is set on a unix socket: `operators`, or the name of the caller the socket belongs to."""
+
+    address: str
+    subject_alternative_names: tuple[str, ...] = ()  # of its verified TLS client certificate: URI and DNS names
+    socket_name: str | None = None
+    metadata: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # gRPC metadata or HTTP headers, lower case

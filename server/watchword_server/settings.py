@@ -1,0 +1,165 @@
+"""What an operator may set: one model, safe defaults, bounds on every number. An unknown key is an error at start.
+
+From `watchword.toml` in the data directory (or `--config FILE`), overridden by the environment (`WATCHWORD_AGENTS__HOST`),
+overridden by the command line. docs/settings.md is generated from this model.
+"""
+
+import ipaddress
+import os
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+ENV_PREFIX = "WATCHWORD_"
+
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Port = Annotated[int, Field(ge=0, le=65_535)]
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Tls(_Group):
+    """Files in PEM. `client_ca`: every client has to present a certificate of it (a CA of its own, never a device CA)."""
+
+    certificate: Path
+    private_key: Path
+    client_ca: Path | None = None
+
+
+class Listener(_Group):
+    """Where a listener is. Beyond loopback TLS is required."""
+
+    host: str = Field("127.0.0.1", description="address to listen on")
+    tls: Tls | None = Field(None, description="`certificate`, `private_key`, `client_ca`: PEM files; required beyond loopback")
+
+    @model_validator(mode="after")
+    def _tls_beyond_loopback(self) -> Self:
+        try:
+            loopback = ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            raise ValueError(f"`{self.host}` is not an IP address") from None
+        if not loopback and self.tls is None:
+            raise ValueError(f"listening on `{self.host}` needs tls: set tls.certificate and tls.private_key, or use 127.0.0.1")
+        return self
+
+
+class AgentsListener(Listener):
+    """The agents' listener: public."""
+
+    port: Port | None = Field(None, description="gRPC; 0: any free port; unset: counted from `port`")
+    http_port: Port | None = Field(None, description="HTTPS form; 0: any free port; unset: counted from `port`")
+
+
+class DecisionsListener(Listener):
+    """The proxies' listener."""
+
+    grpc_port: Port | None = Field(None, description="ext_authz; 0: any free port; unset: counted from `port`")
+    http_port: Port | None = Field(None, description="auth_request; 0: any free port; unset: counted from `port`")
+
+
+class OperatorsListener(Listener):
+    """The operators' listener."""
+
+    port: Port | None = Field(None, description="API and metrics; 0: any free port; unset: counted from `port`")
+
+
+class Limits(_Group):
+    """How long the server waits and how much it takes."""
+
+    hello_timeout_seconds: Seconds = Field(10.0, description="a stream that says nothing is closed after this")
+    first_evidence_timeout_seconds: Seconds = Field(60.0, description="a stream that proves nothing is closed after this")
+    challenge_max_age_seconds: float = Field(60.0, gt=0, le=60.0, description="how long a nonce may be answered")
+    max_streams: int = Field(10_000, ge=1, le=1_000_000, description="attestation streams at once")
+    streams_per_second: float = Field(50.0, gt=0, le=100_000, description="new attestation streams of one address")
+    streams_burst: int = Field(500, ge=1, le=1_000_000, description="so many at once, then `streams_per_second`")
+    enrollments_per_second: float = Field(5.0, gt=0, le=10_000, description="enrollments begun by one address")
+    enrollments_burst: int = Field(100, ge=1, le=100_000, description="so many at once, then `enrollments_per_second`")
+    messages_per_second: float = Field(10.0, gt=0, le=10_000, description="messages on one attestation stream")
+    messages_burst: int = Field(50, ge=1, le=100_000, description="so many at once, then `messages_per_second`")
+    attest_devices_per_second: float = Field(
+        200.0, gt=0, le=100_000, description="after a change of checks, how many devices are asked to attest a second"
+    )
+    failed_logins_per_second: float = Field(1.0, gt=0, le=1_000, description="wrong API tokens of one address")
+    failed_logins_burst: int = Field(20, ge=1, le=10_000, description="so many at once, then `failed_logins_per_second`")
+    drain_seconds: float = Field(5.0, ge=0, le=600, description="how long a stopping server waits for agents and requests")
+
+
+class Cache(_Group):
+    """What is kept in memory for decisions."""
+
+    max_devices: int = Field(100_000, ge=1, le=10_000_000, description="devices with their results")
+    max_certificates: int = Field(200_000, ge=1, le=10_000_000, description="certificates and whose they are")
+    keep_seconds: Seconds = Field(600.0, description="how long an entry stays; not how long a result is valid")
+    keep_absent_seconds: Seconds = Field(5.0, description="how long it is remembered that there is no such device")
+    load_deadline_seconds: float = Field(0.4, gt=0, le=10.0, description="a store that does not answer in this time denies")
+
+
+class Store(_Group):
+    """The embedded store."""
+
+    queue_length: int = Field(10_000, ge=1, le=1_000_000, description="changes that may wait for the writer")
+    changes_kept: int = Field(100_000, ge=1_000, le=10_000_000, description="rows of the change log")
+
+
+class Logs(_Group):
+    """The decision log and the posture log, each at most `(backups + 1) * max_bytes`."""
+
+    max_bytes: int = Field(64 * 1024 * 1024, ge=4096, le=1 << 40, description="size at which a log file is rotated")
+    backups: int = Field(4, ge=1, le=1_000, description="rotated files that are kept")
+
+
+class Settings(BaseSettings):
+    """All settings of `watchword serve`."""
+
+    model_config = SettingsConfigDict(extra="forbid", frozen=True, env_prefix=ENV_PREFIX, env_nested_delimiter="__")
+
+    port: Port = Field(
+        7400,
+        description="first port: operators, decisions HTTP, decisions gRPC, agents, agents HTTP count up from it; 0: any free",
+    )
+    audience: str | None = Field(
+        None, min_length=1, max_length=255, description="the name evidence is signed for; unset: made from the account id"
+    )
+    agents: AgentsListener = AgentsListener()
+    decisions: DecisionsListener = DecisionsListener()
+    operators: OperatorsListener = OperatorsListener()
+    limits: Limits = Limits()
+    cache: Cache = Cache()
+    store: Store = Store()
+    logs: Logs = Logs()
+    grpc_reflection: bool = Field(default=False, description="lets anyone list the gRPC services; for development")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is the library's
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is the library's
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Command line, then environment, then file."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+
+def load_settings(config: Path | None, **from_command_line: Any) -> Settings:  # noqa: ANN401 - each key is validated by the model
+    """The settings. Raises `pydantic.ValidationError`, `tomllib.TOMLDecodeError`, and `ValueError` for unknown names."""
+    known = {name.upper() for name in Settings.model_fields}
+    unknown = [
+        name
+        for name in os.environ
+        if name.startswith(ENV_PREFIX)
+        and not name.startswith("WATCHWORD_AGENT_")
+        and name.removeprefix(ENV_PREFIX).split("__")[0] not in known
+    ]
+    if unknown:
+        raise ValueError(f"unknown setting in the environment: `{'`, `'.join(sorted(unknown))}`")
+
+    class FromFile(Settings):
+        model_config = SettingsConfigDict(toml_file=config)
+
+    return FromFile(**from_command_line)
