@@ -1,14 +1,39 @@
 """The `watchword` command. Exit codes: 0 done, 1 refused or failed, 2 wrong usage."""
 
+import importlib
+from collections.abc import Mapping
+from typing import Final
+
 import click
 
-from watchword_server.cli.devices import devices, explain, results
-from watchword_server.cli.rules import apply
-from watchword_server.cli.serve import migrate, serve
-from watchword_server.cli.tokens import token
+_COMMANDS: Final[Mapping[str, str]] = {
+    "serve": "serve",
+    "apply": "rules",
+    "token": "tokens",
+    "devices": "devices",
+    "results": "devices",
+    "explain": "devices",
+    "migrate": "serve",
+}
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+class _LazyGroup(click.Group):
+    """Imports a command when it is named: `watchword token` should not wait for what only `serve` needs."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        del ctx
+        module = _COMMANDS.get(cmd_name)
+        if module is None:
+            return None
+        command: click.Command = getattr(importlib.import_module(f"watchword_server.cli.{module}"), cmd_name)
+        return command
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="watchword", message="watchword %(version)s")
 def main() -> None:
     """Access decisions that rest on proof.
@@ -20,9 +45,6 @@ def main() -> None:
     Exit codes:  0 done   1 refused or failed   2 wrong usage
     """
 
-
-for command in (serve, apply, token, devices, results, explain, migrate):
-    main.add_command(command)
 
 if __name__ == "__main__":
     main()

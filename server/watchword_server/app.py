@@ -18,9 +18,9 @@ from watchword_server import events
 from watchword_server.core.rules import RuleSnapshot
 from watchword_server.doors import ext_authz
 from watchword_server.doors.decisions_http import DecisionsHttp, agents_http
-from watchword_server.doors.operators import LOCAL_SOCKET
 from watchword_server.errors import StoreUnavailableError
 from watchword_server.house import House
+from watchword_server.peer import OPERATORS_SOCKET, OPERATORS_SOCKET_FILE
 from watchword_server.services.connections import AttestNow, Drain
 from watchword_server.settings import Settings, Tls
 from watchword_server.transports.grpc_aio import (
@@ -35,7 +35,6 @@ from watchword_server.transports.uvicorn_http import App, HttpServer, bind_tcp, 
 
 _log = structlog.get_logger(__name__)
 
-SOCKET_NAME: Final = "operators.sock"
 _TICK_SECONDS: Final = 5.0
 _JUMP_SECONDS: Final = 30.0
 
@@ -73,7 +72,7 @@ class Server:
             self._agent_methods(), AGENT_OPTIONS, agents.host, ports.take(agents.port), agents.tls
         )
         self.addresses["agents_http"] = await self._start_http(agents_http, agents.host, ports.take(agents.http_port), agents.tls)
-        local = HttpServer(house.operators.app, bind_unix(house.data_dir / SOCKET_NAME), socket_name=LOCAL_SOCKET)
+        local = HttpServer(house.operators.app, bind_unix(house.data_dir / OPERATORS_SOCKET_FILE), socket_name=OPERATORS_SOCKET)
         await local.start()
         self._http.append(local)
         house.rules.on_swap = self._on_swap
@@ -104,7 +103,7 @@ class Server:
         with contextlib.suppress(StoreUnavailableError):
             await house.store.save_clock_floor(house.clock.now())
         await house.close()
-        (house.data_dir / SOCKET_NAME).unlink(missing_ok=True)
+        (house.data_dir / OPERATORS_SOCKET_FILE).unlink(missing_ok=True)
         _log.info(events.SERVER_STOPPED)
 
     def _agent_methods(self) -> Sequence[StreamMethod]:

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 PEER: Final = "watchword.peer"  # its key in an ASGI scope
+OPERATORS_SOCKET: Final = "operators"  # the socket in the data directory: whoever may open it is admin
+OPERATORS_SOCKET_FILE: Final = "operators.sock"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
-"""How a command reaches the rules: the running server's socket, or the store itself under its lock when no server runs."""
+"""How a command reaches the server: through its socket; or, when no server runs, by its own means on the store under its lock."""
 
 import asyncio
 import contextlib
+import importlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,8 @@ from typing import Any
 import click
 import httpx
 
-from watchword_server.app import SOCKET_NAME
-from watchword_server.doors.operators import LOCAL_SOCKET
 from watchword_server.errors import ConfigurationError, DataDirectoryBusyError, Problem, WatchwordError
-from watchword_server.house import House
-from watchword_server.peer import PEER, Peer
-from watchword_server.settings import Settings
-from watchword_server.transports.uvicorn_http import App, Receive, Scope, Send
+from watchword_server.peer import OPERATORS_SOCKET_FILE
 
 
 class RefusedError(Exception):
@@ -27,42 +23,48 @@ class RefusedError(Exception):
 
 
 def call(data_dir: Path, method: str, path: str, *, body: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Calls the operators' API of the server at `data_dir`. Raises `RefusedError`, `click.ClickException`."""
+    """Calls the operators' API of the server at `data_dir`. Raises `click.ClickException`."""
+    try:
+        return call_or_refuse(data_dir, method, path, body=body)
+    except RefusedError as error:
+        raise click.ClickException(str(error)) from None
+
+
+def call_or_refuse(data_dir: Path, method: str, path: str, *, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    """As `call`, for who can say more about a refusal. Raises `RefusedError`, `click.ClickException`."""
     return asyncio.run(_call(data_dir, method, path, body))
 
 
 async def _call(data_dir: Path, method: str, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
-    async with _client(data_dir) as client:
-        response = await client.request(method, f"http://watchword{path}", json=body)
+    async with _transport(data_dir) as transport, httpx.AsyncClient(transport=transport, timeout=60) as client:
+        try:
+            response = await client.request(method, f"http://watchword{path}", json=body)
+        except httpx.TransportError as error:
+            raise click.ClickException(f"the server at `{data_dir}` did not answer: {error or type(error).__name__}") from None
     answer: dict[str, Any] = response.json()
     if response.is_success:
         return answer
-    error = answer["error"]
-    problems = tuple(Problem(tuple(problem["path"]), problem["message"]) for problem in error["problems"])
-    raise RefusedError(error["message"], problems)
+    refusal = answer["error"]
+    problems = tuple(Problem(tuple(problem["path"]), problem["message"]) for problem in refusal["problems"])
+    raise RefusedError(refusal["message"], problems)
 
 
 @contextlib.asynccontextmanager
-async def _client(data_dir: Path) -> AsyncIterator[httpx.AsyncClient]:
-    socket_path = data_dir / SOCKET_NAME
+async def _transport(data_dir: Path) -> AsyncIterator[httpx.AsyncBaseTransport]:
+    socket_path = data_dir / OPERATORS_SOCKET_FILE
     if await _answers(socket_path):
-        async with httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(uds=str(socket_path)), timeout=60) as client:
-            yield client
+        yield httpx.AsyncHTTPTransport(uds=str(socket_path))
         return
+    offline = importlib.import_module("watchword_server.cli.offline")  # a whole server's imports: only when they are needed
     try:
-        house = await House.open(data_dir, Settings())
+        async with offline.offline_transport(data_dir) as transport:
+            yield transport
     except DataDirectoryBusyError as error:
-        raise click.ClickException(f"{error}, or wait until its socket answers") from None
+        raise click.ClickException(f"{error}, or wait until it answers") from None
     except ConfigurationError as error:
         raise click.ClickException("; ".join(problem.message for problem in error.problems)) from None
     except WatchwordError as error:
         raise click.ClickException(str(error)) from None
-    try:
-        transport = httpx.ASGITransport(_as_operator(house.operators.app))
-        async with httpx.AsyncClient(transport=transport, timeout=60) as client:
-            yield client
-    finally:
-        await house.close()
 
 
 async def _answers(socket_path: Path) -> bool:
@@ -73,11 +75,3 @@ async def _answers(socket_path: Path) -> bool:
     writer.close()
     await writer.wait_closed()
     return True
-
-
-def _as_operator(app: App) -> App:
-    async def with_peer(scope: Scope, receive: Receive, send: Send) -> None:
-        scope[PEER] = Peer("unix", socket_name=LOCAL_SOCKET)
-        await app(scope, receive, send)
-
-    return with_peer

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from watchword_server.cli.client import RefusedError, call
+from watchword_server.cli.client import call
 from watchword_server.cli.options import DATA, JSON
 
 
@@ -25,7 +25,7 @@ def list_devices(data: Path, *, as_json: bool) -> None:
     \b
     Example:  watchword devices list --json | jq '.[] | select(.connected | not)'
     """
-    found = _call(data, "GET", "/api/v1/devices")["devices"]
+    found = call(data, "GET", "/api/v1/devices")["devices"]
     if as_json:
         click.echo(json.dumps(found))
         return
@@ -41,7 +41,7 @@ def revoke(device_id: str, data: Path) -> None:
     \b
     Example:  watchword devices revoke dev_0123456789abcdef0123456789abcdef
     """
-    _call(data, "POST", f"/api/v1/devices/{device_id}/revoke", body={})
+    call(data, "POST", f"/api/v1/devices/{device_id}/revoke", body={})
     click.echo(f"revoked {device_id}", err=True)
 
 
@@ -54,7 +54,7 @@ def approve(device_id: str, data: Path) -> None:
     \b
     Example:  watchword devices approve dev_0123456789abcdef0123456789abcdef
     """
-    _call(data, "POST", f"/api/v1/devices/{device_id}/approve", body={})
+    call(data, "POST", f"/api/v1/devices/{device_id}/approve", body={})
     click.echo(f"approved {device_id}", err=True)
 
 
@@ -67,7 +67,7 @@ def attest(device_id: str, data: Path) -> None:
     \b
     Example:  watchword devices attest dev_0123456789abcdef0123456789abcdef
     """
-    _call(data, "POST", f"/api/v1/devices/{device_id}/attest", body={})
+    call(data, "POST", f"/api/v1/devices/{device_id}/attest", body={})
     click.echo(f"asked {device_id}", err=True)
 
 
@@ -82,7 +82,7 @@ def results(data: Path, device: str | None, *, as_json: bool) -> None:
     Example:  watchword results --device dev_0123456789abcdef0123456789abcdef
     """
     path = "/api/v1/results" if device is None else f"/api/v1/results?device={device}"
-    found = _call(data, "GET", path)["results"]
+    found = call(data, "GET", path)["results"]
     if as_json:
         click.echo(json.dumps(found))
         return
@@ -101,7 +101,7 @@ def explain(decision_id: str, data: Path, *, as_json: bool) -> None:
     \b
     Example:  watchword explain dcn_0123456789abcdef01234567
     """
-    record = _call(data, "GET", f"/api/v1/decisions/{decision_id}")
+    record = call(data, "GET", f"/api/v1/decisions/{decision_id}")
     if as_json:
         click.echo(json.dumps(record))
         return
@@ -126,13 +126,6 @@ def _check_details(check: Mapping[str, Any]) -> str:
     lines += [f"\n            expected {value}" for value in check["expected_values"].values()]
     lines += [f"\n            received {name}: {value}" for name, value in check["received_values"].items()]
     return "".join(lines)
-
-
-def _call(data: Path, method: str, path: str, *, body: dict[str, Any] | None = None) -> dict[str, Any]:
-    try:
-        return call(data, method, path, body=body)
-    except RefusedError as error:
-        raise click.ClickException(str(error)) from None
 
 
 def _table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:

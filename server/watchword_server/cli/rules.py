@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from watchword_server.cli.client import RefusedError, call
+from watchword_server.cli.client import RefusedError, call_or_refuse
 from watchword_server.cli.options import DATA, JSON
 from watchword_server.configuration.yaml_file import read_rule_file
 from watchword_server.errors import ConfigurationError
@@ -30,7 +30,7 @@ def apply(file: Path, data: Path, *, dry_run: bool, prune: bool, as_json: bool) 
     try:
         rules.document()
         body = {"document": rules.text.value, "prune": prune, "dry_run": dry_run}
-        answer = call(data, "POST", "/api/v1/rules/apply", body=body)
+        answer = call_or_refuse(data, "POST", "/api/v1/rules/apply", body=body)
     except ConfigurationError as error:
         raise _Refused("\n".join(rules.explain(error))) from None
     except RefusedError as error:

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import logging
 import signal
 import sys
 import tomllib
@@ -10,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import structlog
 from pydantic import ValidationError
 
 from watchword_server.adapters.store_sql.data_directory import DataDirectory
@@ -18,6 +16,7 @@ from watchword_server.adapters.store_sql.engine import sqlite_url
 from watchword_server.adapters.store_sql.migrate import migrate as run_migrations
 from watchword_server.app import Server
 from watchword_server.app import serve as run_server
+from watchword_server.cli.logs import configure_logging
 from watchword_server.cli.options import DATA
 from watchword_server.errors import ConfigurationError, WatchwordError
 from watchword_server.settings import Settings, load_settings
@@ -37,7 +36,7 @@ def serve(data: Path, port: int | None, config: Path | None, log_level: str) -> 
     \b
     Example:  watchword serve --data /var/lib/watchword
     """
-    _configure_logging(log_level)
+    configure_logging(log_level)
     settings = _settings(data, config, {} if port is None else {"port": port})
     try:
         _run(data, settings)
@@ -104,18 +103,3 @@ async def _serve_until_signalled(data: Path, settings: Settings) -> None:
 def _announce(server: Server) -> None:
     click.echo(json.dumps({**server.addresses, "account_id": server.house.store.identity.account_id}))
     sys.stdout.flush()
-
-
-def _configure_logging(level: str) -> None:
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso"),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=False,
-    )

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from watchword_server.cli.client import RefusedError, call
+from watchword_server.cli.client import call
 from watchword_server.cli.options import DATA, JSON
 
 
@@ -27,7 +27,7 @@ def create(data: Path, role: str, name: str, expires_seconds: int | None) -> Non
     Example:  watchword token create --role read --name grafana
     """
     body: dict[str, Any] = {"role": role, "name": name, "expires_in_seconds": expires_seconds}
-    made = _call(data, "POST", "/api/v1/tokens", body=body)
+    made = call(data, "POST", "/api/v1/tokens", body=body)
     click.echo(f"token {made['id']} with role {role}; it is not shown again", err=True)
     click.echo(made["token"])
 
@@ -65,7 +65,7 @@ def enroll(
         "platform": platform,
         "device_id": device,
     }
-    made = _call(data, "POST", "/api/v1/enrollment-tokens", body=body)
+    made = call(data, "POST", "/api/v1/enrollment-tokens", body=body)
     click.echo(f"token {made['id']} for {made['max_uses']} device(s) until {made['expires_at']}; it is not shown again", err=True)
     click.echo(made["token"])
 
@@ -79,8 +79,8 @@ def list_tokens(data: Path, *, as_json: bool) -> None:
     \b
     Example:  watchword token list --json
     """
-    api = [{"kind": "api", **found} for found in _call(data, "GET", "/api/v1/tokens")["tokens"]]
-    enrollment = [{"kind": "enrollment", **found} for found in _call(data, "GET", "/api/v1/enrollment-tokens")["tokens"]]
+    api = [{"kind": "api", **found} for found in call(data, "GET", "/api/v1/tokens")["tokens"]]
+    enrollment = [{"kind": "enrollment", **found} for found in call(data, "GET", "/api/v1/enrollment-tokens")["tokens"]]
     if as_json:
         click.echo(json.dumps([*api, *enrollment]))
         return
@@ -99,12 +99,5 @@ def revoke(token_id: str, data: Path) -> None:
     \b
     Example:  watchword token revoke AbCdEfGhIjKlMnOp
     """
-    _call(data, "DELETE", f"/api/v1/tokens/{token_id}")
+    call(data, "DELETE", f"/api/v1/tokens/{token_id}")
     click.echo(f"revoked {token_id}", err=True)
-
-
-def _call(data: Path, method: str, path: str, *, body: dict[str, Any] | None = None) -> dict[str, Any]:
-    try:
-        return call(data, method, path, body=body)
-    except RefusedError as error:
-        raise click.ClickException(str(error)) from None

@@ -10,11 +10,10 @@ from typing import Final
 from fastapi import Request
 
 from watchword_server.errors import NotAuthorizedError
-from watchword_server.peer import PEER, Peer
+from watchword_server.peer import OPERATORS_SOCKET, PEER, Peer
 from watchword_server.ports import ApiToken, Clock, TokenStore
 from watchword_server.services.limiting import TokenBuckets
 
-LOCAL_SOCKET: Final = "operators"
 _ROLES: Final = ("read", "write", "admin")  # each may do what those before it may
 _BEARER: Final = re.compile(r"Bearer wwa\.([A-Za-z0-9_-]{16})\.([A-Za-z0-9_-]{43})")
 
@@ -45,7 +44,7 @@ class Authentication:
 
     async def role(self, peer: Peer) -> str:
         """The role of whoever asks. Raises `NotAuthorizedError`, `RateLimitedError`."""
-        if peer.socket_name == LOCAL_SOCKET:
+        if peer.socket_name == OPERATORS_SOCKET:
             return "admin"
         header = peer.metadata.get("authorization", ())
         matched = _BEARER.fullmatch(header[0]) if len(header) == 1 else None
