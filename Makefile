@@ -11,7 +11,7 @@ APT_PROGRAMS := nginx curl
 .PHONY: demo test test-deps check format proto clean
 
 demo: $(STAMP)
-	@$(BIN)/python demo/run.py $(if $(ONCE),--once)
+	@PYTHONPATH=tests $(BIN)/python demo/run.py $(if $(ONCE),--once)
 
 test: $(STAMP)
 	$(BIN)/pytest
