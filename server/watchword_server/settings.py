@@ -23,18 +23,20 @@ class _Group(BaseModel):
 
 
 class Tls(_Group):
-    """Files in PEM. `client_ca`: every client has to present a certificate of it (a CA of its own, never a device CA)."""
+    """Files in PEM; required beyond loopback."""
 
-    certificate: Path
-    private_key: Path
-    client_ca: Path | None = None
+    certificate: Path = Field(description="PEM file: the chain the listener shows; required beyond loopback")
+    private_key: Path = Field(description="PEM file: its key; required beyond loopback")
+    client_ca: Path | None = Field(
+        None, description="PEM file: every client has to present a certificate of this CA; never a CA of device certificates"
+    )
 
 
 class Listener(_Group):
     """Where a listener is. Beyond loopback TLS is required."""
 
     host: str = Field("127.0.0.1", description="address to listen on")
-    tls: Tls | None = Field(None, description="`certificate`, `private_key`, `client_ca`: PEM files; required beyond loopback")
+    tls: Tls | None = None
 
     @model_validator(mode="after")
     def _tls_beyond_loopback(self) -> Self:
