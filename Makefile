@@ -8,13 +8,16 @@ STAMP := $(VENV)/.installed
 PROTOS := proto/watchword/v1/posture.proto proto/watchword/envoy/ext_authz.proto
 APT_PROGRAMS := nginx curl
 
-.PHONY: demo test test-deps check format proto clean
+.PHONY: demo test test-deps check soak format proto clean
 
 demo: $(STAMP)
 	@PYTHONPATH=tests $(BIN)/python demo/run.py $(if $(ONCE),--once)
 
 test: $(STAMP)
 	$(BIN)/pytest
+
+soak: $(STAMP)
+	WATCHWORD_SOAK=1 $(BIN)/pytest tests/faults
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .
