@@ -250,6 +250,10 @@ class PostureMemory(Protocol):
         """The narrowing's commit is done, or came to nothing (`revision` None): the store's answer holds again."""
         ...
 
+    def hold(self, narrowing: Narrowing) -> None:
+        """The narrowing's commit failed: it holds until a later commit about the same checks is done."""
+        ...
+
     def committed(self, device: Device, results: Iterable[PostureResult], *, revision: int) -> None:
         """A commit changed the device and these of its results."""
         ...

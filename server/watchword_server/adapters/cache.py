@@ -148,6 +148,7 @@ class PostureCache:
     _postures: RevisionedCache[DeviceId, DevicePosture] = field(init=False)
     _bindings: RevisionedCache[Fingerprint, Sequence[CertificateBinding]] = field(init=False)
     _narrowings: dict[DeviceId, dict[int, Narrowing]] = field(default_factory=dict)
+    _held: dict[DeviceId, Narrowing] = field(default_factory=dict)
     _overlaid: LRUCache[DeviceId, tuple[DevicePosture, DevicePosture]] = field(default_factory=lambda: LRUCache(1024))
     _serials: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
 
@@ -181,17 +182,41 @@ class PostureCache:
     def settle(self, narrowing: Narrowing, *, revision: int | None = None) -> None:
         """The narrowing's commit is done, or came to nothing (`revision` None): the store's answer holds again.
 
-        A done commit also settles older narrowings of the same checks that no commit ever followed.
+        A done commit also ends what was held for the same checks.
         """
+        self._drop(narrowing)
+        held = self._held.get(narrowing.device_id)
+        if revision is not None and held is not None:
+            results = {check_id: result for check_id, result in held.results.items() if check_id not in narrowing.covers}
+            state = None if narrowing.state is not None else held.state
+            if results or state is not None:
+                self._held[narrowing.device_id] = replace(held, results=results, state=state)
+            else:
+                del self._held[narrowing.device_id]
+        self._overlaid.pop(narrowing.device_id, None)
+
+    def hold(self, narrowing: Narrowing) -> None:
+        """The narrowing's commit failed: it holds until a later commit about the same checks is done.
+
+        One entry a device, however often a store that is away is tried.
+        """
+        self._drop(narrowing)
+        held = self._held.get(narrowing.device_id, narrowing)
+        self._held[narrowing.device_id] = replace(
+            narrowing,
+            results={
+                **{check_id: result for check_id, result in held.results.items() if check_id not in narrowing.covers},
+                **narrowing.results,
+            },
+            state=narrowing.state or held.state,
+        )
+        self._overlaid.pop(narrowing.device_id, None)
+
+    def _drop(self, narrowing: Narrowing) -> None:
         pending = self._narrowings.get(narrowing.device_id, {})
         pending.pop(narrowing.serial, None)
-        if revision is not None:
-            for serial, older in list(pending.items()):
-                if serial < narrowing.serial and older.state is None and older.covers <= narrowing.covers:
-                    del pending[serial]
         if not pending:
             self._narrowings.pop(narrowing.device_id, None)
-        self._overlaid.pop(narrowing.device_id, None)
 
     def committed(self, device: Device, results: Iterable[PostureResult], *, revision: int) -> None:
         """A commit changed the device and these of its results: the entry in memory, if there is one, follows at once."""
@@ -222,14 +247,17 @@ class PostureCache:
         return (None, 0) if posture is None else (posture, posture.revision)
 
     def _narrowed(self, posture: DevicePosture) -> DevicePosture:
-        narrowings = self._narrowings.get(posture.device.id)
+        narrowings = list(self._narrowings.get(posture.device.id, {}).values())
+        held = self._held.get(posture.device.id)
+        if held is not None:
+            narrowings.insert(0, held)
         if not narrowings:
             return posture
         remembered = self._overlaid.get(posture.device.id)
         if remembered is not None and remembered[0] is posture:
             return remembered[1]
         device, results = posture.device, dict(posture.results)
-        for narrowing in narrowings.values():
+        for narrowing in narrowings:
             results.update(narrowing.results)
             if narrowing.state is not None:
                 device = replace(device, state=narrowing.state)

@@ -6,7 +6,7 @@ import structlog
 
 from watchword_server import events
 from watchword_server.core.model import DeviceId, DeviceState
-from watchword_server.errors import NotFoundError, StoreUnavailableError
+from watchword_server.errors import NotFoundError, ServiceError
 from watchword_server.ports import Clock, DeviceStore, PostureMemory
 from watchword_server.services.connections import Connections
 from watchword_server.services.judging import proven_by
@@ -38,7 +38,8 @@ class Devices:
         narrowing = self.memory.narrow(device_id, state=DeviceState.REVOKED)
         try:
             revision = await self.store.set_device_state(device_id, DeviceState.REVOKED, now=self.clock.now())
-        except StoreUnavailableError:
+        except ServiceError:
+            self.memory.hold(narrowing)
             self.connections.close(device_id, "device_revoked")
             raise
         except Exception:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from watchword_server.core.model import CheckId, DeviceId, DeviceState, Fingerprint, Instant, JudgedClaim
 from watchword_server.core.rules import RuleSnapshot
 from watchword_server.core.verify import judge_claim
+from watchword_server.errors import ServiceError
 from watchword_server.ports import Clock, DeviceStore, EventLog, Narrowing, PostureMemory, Rejudgement, StoredClaim
 from watchword_server.services.judging import is_live, mark_clone, posture_event
 
@@ -59,7 +60,12 @@ class Rejudging:
             return ()
         rejudged = [rejudgement for _, rejudgement in changed]
         narrowings = [self.memory.narrow(item.device_id, [item.judged.result]) for item in rejudged]
-        revision = await self.store.commit_rejudged(rejudged)
+        try:
+            revision = await self.store.commit_rejudged(rejudged)
+        except ServiceError:
+            for narrowing in narrowings:
+                self.memory.hold(narrowing)
+            raise
         self._settled(changed, narrowings, snapshot, revision=revision)  # and no await from here to the caller
         return rejudged
 

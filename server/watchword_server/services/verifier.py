@@ -24,7 +24,7 @@ from watchword_server.core.model import (
 from watchword_server.core.rules import RuleSnapshot
 from watchword_server.core.session import AttestSession, JudgeEnvelope
 from watchword_server.core.verify import VerifiedEvidence, verify_evidence
-from watchword_server.errors import EvidenceRejectedError, StoreUnavailableError, SupersededError
+from watchword_server.errors import EvidenceRejectedError, ServiceError, StoreUnavailableError, SupersededError
 from watchword_server.ports import Clock, DeviceStore, EventLog, EvidenceCommit, Narrowing, PostureMemory
 from watchword_server.services.judging import is_live, judge_evidence, mark_clone, posture_event, proven_by
 from watchword_server.services.rejudging import Rejudging
@@ -129,8 +129,10 @@ class Verifier:
             for narrowing in (*narrowings, *narrowed_others):
                 self.memory.settle(narrowing)
             raise
-        except StoreUnavailableError:
-            self._doubtful.add(device.id)  # it may have been committed; what narrows stays narrowed
+        except ServiceError:
+            self._doubtful.add(device.id)  # it may have been committed all the same; what narrows stays narrowed
+            for narrowing in (*narrowings, *narrowed_others):
+                self.memory.hold(narrowing)
             raise
         results = [claim.result for claim in judged]
         self.memory.committed(device, results, revision=revision)
@@ -146,6 +148,8 @@ class Verifier:
         except StoreUnavailableError:
             # This device's evidence is durable and may be acknowledged; the others stay narrowed in memory until their next.
             _log.exception(events.SETTLE_FAILED, device_id=device.id)
+            for narrowing in narrowed_others:
+                self.memory.hold(narrowing)
         else:
             for narrowing in narrowed_others:
                 self.memory.settle(narrowing, revision=revision)

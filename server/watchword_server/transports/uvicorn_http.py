@@ -7,7 +7,7 @@ import ssl
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import uvicorn
 from cryptography import x509
@@ -21,6 +21,9 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
+_MAX_BEFORE_BODY: Final = 1024 * 1024  # bytes that may arrive before a request's headers are complete
+
+
 @dataclass(frozen=True, slots=True)
 class _Connection:
     address: str
@@ -28,7 +31,28 @@ class _Connection:
 
 
 class _PeerProtocol(HttpToolsProtocol):
-    """Tells the application who the connection belongs to, TLS certificate included; uvicorn's scope does not."""
+    """Tells the application who the connection belongs to, TLS certificate included; uvicorn's scope does not.
+
+    And ends connections whose headers never do: the parser by itself would collect them for ever.
+    """
+
+    _in_headers = True
+    _received = 0
+
+    def data_received(self, data: bytes) -> None:
+        self._received += len(data)
+        if self._in_headers and self._received > _MAX_BEFORE_BODY:
+            self.transport.close()
+            return
+        super().data_received(data)
+
+    def on_message_begin(self) -> None:
+        self._in_headers, self._received = True, 0
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._in_headers, self._received = False, 0
+        super().on_headers_complete()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # narrower, as uvicorn's own
         super().connection_made(transport)
