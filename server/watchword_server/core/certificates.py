@@ -141,6 +141,20 @@ def subject_name_der(der: bytes) -> bytes:
     return load_certificate(der).subject.public_bytes()
 
 
+def check_signing_certificate(issuer: x509.Certificate) -> None:
+    """Whether a certificate may sign client certificates at all, at whatever time. Raises `CertificateRefusedError`."""
+    _check_key(issuer)
+    constraints = _extension(issuer, x509.BasicConstraints)
+    usage = _extension(issuer, x509.KeyUsage)
+    if constraints is None or not constraints.ca:  # RFC 5280, 6.1.4 (k)
+        raise CertificateRefusedError("issuer_not_a_ca", expected="basic constraints `CA:TRUE`")
+    if usage is not None and not usage.key_cert_sign:  # RFC 5280, 6.1.4 (n)
+        raise CertificateRefusedError("issuer_not_a_ca", expected="key usage `Certificate Sign`")
+    if _extension(issuer, x509.NameConstraints) is not None:  # they bind what it signs, and are not applied here yet
+        raise CertificateRefusedError("issuer_not_a_ca", expected="no name constraints")
+    _check_understood(issuer)
+
+
 def verify_issued_by(der: bytes, issuer_der: bytes, *, now: Instant) -> VerifiedCertificate:
     """Whether the issuer signed this end-entity certificate directly and both are valid at `now`.
 
@@ -264,16 +278,7 @@ def _check_key(certificate: x509.Certificate) -> None:
 
 
 def _check_issuer(issuer: x509.Certificate, *, now: Instant) -> None:
-    constraints = _extension(issuer, x509.BasicConstraints)
-    usage = _extension(issuer, x509.KeyUsage)
-    _check_key(issuer)
-    if constraints is None or not constraints.ca or (usage is not None and not usage.key_cert_sign):  # RFC 5280, 6.1.4 (k), (n)
-        raise CertificateRefusedError("issuer_not_a_ca", received=_name_text(issuer, "subject"))
-    unknown = [
-        extension.oid.dotted_string for extension in issuer.extensions if extension.critical and extension.oid not in _UNDERSTOOD
-    ]
-    if unknown or _extension(issuer, x509.NameConstraints) is not None:
-        raise CertificateRefusedError("issuer_not_a_ca", expected="no extension that is not understood", received=unknown)
+    check_signing_certificate(issuer)
     if not issuer.not_valid_before_utc.timestamp() <= now <= issuer.not_valid_after_utc.timestamp():
         raise CertificateRefusedError(
             "issuer_not_valid_now", expected=_moment(now), received=issuer.not_valid_after_utc.isoformat()

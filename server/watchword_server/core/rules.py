@@ -19,14 +19,14 @@ class Everyone:
 
 @dataclass(frozen=True, slots=True)
 class EmailIs:
-    """The user's email, compared case-insensitively; `email` is lower case."""
+    """The user's email, compared case-insensitively; `email` is case-folded."""
 
     email: str
 
 
 @dataclass(frozen=True, slots=True)
 class EmailDomainIs:
-    """The part of the user's email after its last `@`, case-insensitively; `domain` is lower case."""
+    """The part of the user's email after its last `@`, case-insensitively; `domain` is case-folded."""
 
     domain: str
 

@@ -58,17 +58,17 @@ class Rules:
         parsed = validate_document(document)
         async with self._one_at_a_time:
             existing, revision = await self.store.load_rules()
-            plan = plan_changes(parsed, existing, new_id=lambda: str(uuid.uuid4()), prune=prune)
+            plan = await asyncio.to_thread(plan_changes, parsed, existing, new_id=lambda: str(uuid.uuid4()), prune=prune)
+            await asyncio.to_thread(_compile, plan.result, revision)  # what cannot be compiled must not be committed
             if dry_run or plan.changes_nothing:
                 return Applied(revision, plan.summary, changed=False)
-            compile_rules(build_rule_set(plan.result, revision))  # what cannot be compiled must not be committed
             await self.store.commit_rules(plan.change, expected_revision=revision, now=self.clock.now())
             objects, revision = await self.store.load_rules()
             await self._take_effect(objects, revision)
             return Applied(revision, plan.summary, changed=True)
 
     async def _take_effect(self, objects: Sequence[StoredObject], revision: int) -> None:
-        snapshot = compile_rules(build_rule_set(objects, revision))
+        snapshot = await asyncio.to_thread(_compile, objects, revision)
         changed = _changed_checks(self.in_force.current, snapshot)
         try:
             await self.rejudging.checks(changed, snapshot)
@@ -81,6 +81,10 @@ class Rules:
         _log.info(events.RULES_CHANGED, revision=revision, checks_changed=len(changed))
         self.connections.notify_all(CheckSetChanged, devices_per_second=self.attest_devices_per_second)
         await self.rejudging.checks(changed, snapshot)  # evidence that arrived meanwhile was judged under the old rules
+
+
+def _compile(objects: Sequence[StoredObject], revision: int) -> RuleSnapshot:
+    return compile_rules(build_rule_set(objects, revision))
 
 
 def _changed_checks(before: RuleSnapshot, after: RuleSnapshot) -> frozenset[CheckId]:

@@ -1,0 +1,161 @@
+"""What every part of the document shares: strict models, and how they word a refusal."""
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated, ClassVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+_SHOWN_CHARACTERS = 80
+_MAX_LISTED = 16
+
+
+class Section(StrEnum):
+    """The kinds of stored entries: the sections of a rule file, and `settings` for what has no name of its own."""
+
+    CERTIFICATES = "certificates"
+    CHECKS = "checks"
+    GROUPS = "groups"
+    POLICIES = "policies"
+    APPLICATIONS = "applications"
+    LISTS = "lists"
+    GATEWAY_RULES = "gateway_rules"
+    CALLERS = "callers"
+    SETTINGS = "settings"
+
+    @property
+    def singular(self) -> str:
+        """One entry of the section, as messages name it."""
+        return {"policies": "policy", "settings": "setting"}.get(self.value, self.value.removesuffix("s").replace("_", " "))
+
+
+# ---- Words ------------------------------------------------------------------------------------------------------------
+
+
+def printable(text: str) -> str:
+    """What somebody wrote, short, and with nothing in it that a terminal would obey."""
+    shown = text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in shown)
+
+
+def quoted(text: str) -> str:
+    """What somebody wrote, for a message: `printable`, and in backticks."""
+    return f"`{printable(text)}`"
+
+
+def any_of(names: Iterable[str]) -> str:
+    """The names in backticks, as an English list with `or`."""
+    *others, last = [quoted(name) for name in names]
+    return f"{', '.join(others)} or {last}" if others else last
+
+
+def did_you_mean(written: str, known: Iterable[str]) -> str:
+    """The remedy for a name nobody knows: the nearest known one, or all of them while they are few."""
+    candidates = sorted(set(known))
+    near = difflib.get_close_matches(written[:_SHOWN_CHARACTERS], candidates, n=1)
+    if near:
+        return f"did you mean {quoted(near[0])}?"
+    if not candidates:
+        return "there are none yet"
+    return f"write {any_of(candidates)}" if len(candidates) <= _MAX_LISTED else "look for its name in the reference"
+
+
+def not_yet(*keys: str, instead: str = "leave it out") -> dict[str, str]:
+    """Hints for keys that Cloudflare or the design know and this version does not."""
+    return {key: f"`{key}` is not supported yet: {instead}" for key in keys}
+
+
+# ---- Models -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Put in place of a value whose key or absence is the fault. No type accepts it; `problems.py` takes the message out."""
+
+    message: str
+
+
+class Model(BaseModel):
+    """A mapping with exactly these keys and types. What was absent stays absent when it is dumped with `exclude_unset`."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    hints: ClassVar[dict[str, str]] = {}  # keys that are refused by name, and what to do instead
+    reader_keys: ClassVar[tuple[str, ...]] = ()  # keys that a rule file may have and its reader replaces
+
+    @model_validator(mode="before")
+    @classmethod
+    def _mark_refused_keys(cls, value: object) -> object:
+        if not isinstance(value, dict):
+            return value
+        return {key: cls._mark(key, member) for key, member in value.items()}
+
+    @classmethod
+    def _mark(cls, key: object, member: object) -> object:
+        if not isinstance(key, str):
+            return member
+        if key not in cls.model_fields:
+            known = [*cls.model_fields, *cls.reader_keys]
+            return Refused(cls.hints.get(key) or f"{quoted(key)} is not known here: {did_you_mean(key, known)}")
+        return Refused(f"{quoted(key)} has no value: give it one or leave it out") if member is None else member
+
+
+def _tidy_name(name: str) -> str:
+    if not name.isprintable() or name != name.strip():
+        raise ValueError(
+            f"{quoted(name)} begins or ends with a blank, or holds characters that cannot be printed: write another name"
+        )
+    return name
+
+
+Name = Annotated[str, Field(min_length=1, max_length=350), AfterValidator(_tidy_name)]
+NameOrId = Annotated[str, Field(min_length=1, max_length=350)]  # the name of an entry in the same file, or an existing name or id
+
+
+class Entry(Model):
+    """What stands in a section: known by its name, unique there."""
+
+    hints: ClassVar[dict[str, str]] = {"id": "`id` is given by the server: leave it out; an entry is known by its name"}
+
+    name: Name
+    description: Annotated[str, Field(max_length=2000)] = ""
+
+
+# ---- Refusals -------------------------------------------------------------------------------------------------------------
+
+
+def one_of(*allowed: str, not_yet: Iterable[str] = (), instead: str = "") -> BeforeValidator:
+    """Refuses other strings before a `Literal` does, in our words; `not_yet` are known values that are not supported so far."""
+    known_later = frozenset(not_yet)
+
+    def check(value: object, info: ValidationInfo) -> object:
+        if not isinstance(value, str) or value in allowed:
+            return value
+        if value in known_later:
+            raise ValueError(f"`{info.field_name}: {value}` is not supported yet: {instead or f'write {any_of(allowed)}'}")
+        raise ValueError(f"{quoted(value)} is not known here: {did_you_mean(value, allowed)}")
+
+    return BeforeValidator(check)
+
+
+def faults(found: Iterable[tuple[tuple[str | int, ...], str]]) -> ValidationError:
+    """Several refusals at once, each at its own place below the value that is being validated."""
+    return ValidationError.from_exception_data(
+        "faults",
+        [
+            InitErrorDetails(type=PydanticCustomError("refused", "{message}", {"message": message}), loc=path, input=None)
+            for path, message in found
+        ],
+    )

@@ -1,0 +1,126 @@
+"""Callers: the proxies that may ask for decisions, how they prove who they are, and what they may assert."""
+
+import re
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
+
+from watchword_server.configuration.document.base import Entry, Model, one_of, quoted
+from watchword_server.configuration.document.hosts import host_name
+
+MIN_SECRET_CHARACTERS = 32
+OWN_HEADERS = "x-watchword-"  # ours alone: set or removed on every request (DESIGN.md 7)
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")  # RFC 9110 5.6.2, in lower case
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[!-~]+")  # RFC 3986 3, as far as a comparison needs it
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+# ---- Values ---------------------------------------------------------------------------------------------------------------
+
+
+def _caller_name(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{quoted(name)} is not a caller's name: write at most 63 of `a-z`, `0-9` and `-`, the first not a `-`")
+    return name
+
+
+def _subject_alternative_name(text: str) -> str:
+    """A URI as it is, a DNS name in lower case."""
+    return text if _URI.fullmatch(text) else host_name(text)
+
+
+def _header_name(text: str) -> str:
+    lowered = text.lower()
+    if not _TOKEN.fullmatch(lowered):
+        raise ValueError(f"{quoted(text)} is not the name of a header: write one like `x-authenticated-email`")
+    if lowered.startswith(OWN_HEADERS):
+        raise ValueError(f"{quoted(text)} is a header of ours: choose one that does not begin with `{OWN_HEADERS}`")
+    return lowered
+
+
+def _is_sha256(text: str) -> str:
+    if not _SHA256.fullmatch(text):
+        raise ValueError("it is not a SHA-256 in lower-case hexadecimal: write `secret_file`, and the server works it out")
+    return text
+
+
+def _true(value: bool) -> bool:  # noqa: FBT001 - the value of the field
+    if not value:
+        raise ValueError("`unix_socket: false` authenticates nobody: write `unix_socket: true`, `secret_file` or `mtls`")
+    return value
+
+
+# ---- Parts ----------------------------------------------------------------------------------------------------------------
+
+
+class MutualTls(Model):
+    """The caller's certificate, under the caller CA."""
+
+    san: Annotated[str, Field(min_length=1, max_length=2000), AfterValidator(_subject_alternative_name)]
+
+
+class Authenticate(Model):
+    """Exactly one of them. In a rule file `secret_file` stands for `secret_sha256`: the secret itself goes no further."""
+
+    hints: ClassVar = {"secret_file": "`secret_file` is for rule files: write the secret's SHA-256 as `secret_sha256`"}
+    reader_keys: ClassVar = ("secret_file",)
+
+    secret_sha256: Annotated[str, AfterValidator(_is_sha256)] | None = None
+    mtls: MutualTls | None = None
+    unix_socket: Annotated[bool, AfterValidator(_true)] | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if len(self.model_fields_set) != 1:
+            raise ValueError("a caller authenticates in exactly one way: write one of `secret_file`, `mtls` or `unix_socket`")
+        return self
+
+
+class CallerIdentity(Model):
+    """Where the caller writes who the user is."""
+
+    email_header: Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_header_name)]  # lower case
+
+
+_Assertion = Annotated[
+    Literal["client_certificate", "identity", "address"],
+    one_of("client_certificate", "identity", "address", not_yet=["device", "facts"], instead="leave it out"),
+]
+_Resolver = Annotated[
+    Literal["client_certificate"],
+    one_of("client_certificate", not_yet=["device_token", "address", "device"], instead="write `[client_certificate]`"),
+]
+
+
+class Caller(Entry):
+    """A proxy that may ask. What `may_assert` does not list is ignored when it says it."""
+
+    name: Annotated[str, AfterValidator(_caller_name)]
+    authenticate: Authenticate
+    may_assert: Annotated[list[_Assertion], Field(max_length=8)] = Field(default_factory=list)
+    resolvers: Annotated[list[_Resolver], Field(max_length=8)] = Field(default_factory=list)
+    identity: CallerIdentity | None = Field(default=None, validate_default=True)
+
+    @field_validator("resolvers")
+    @classmethod
+    def _fed_by_an_assertion(cls, resolvers: list[str], info: ValidationInfo) -> list[str]:
+        assertions = info.data.get("may_assert")
+        if assertions is not None and "client_certificate" in resolvers and "client_certificate" not in assertions:
+            raise ValueError("`client_certificate` resolves nothing here: add it to `may_assert` as well")
+        return resolvers
+
+    @field_validator("identity")
+    @classmethod
+    def _as_asserted(cls, identity: CallerIdentity | None, info: ValidationInfo) -> CallerIdentity | None:
+        assertions = info.data.get("may_assert")
+        if assertions is None:
+            return identity
+        if identity is None and "identity" in assertions:
+            raise ValueError(
+                "`identity` is missing, though `may_assert` has it: write `identity: {email_header: x-authenticated-email}`"
+            )
+        if identity is not None and "identity" not in assertions:
+            raise ValueError("`may_assert` does not list `identity`, so it would be ignored: add it there or leave this out")
+        return identity

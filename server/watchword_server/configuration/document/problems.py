@@ -1,0 +1,98 @@
+"""Validation errors in our words: where, what, and what to write instead."""
+
+from collections.abc import Callable, Mapping
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from watchword_server.configuration.document.base import Refused, quoted
+from watchword_server.errors import Problem
+
+_WHEN_MISSING: Mapping[str, str] = {
+    "pem": "name a `file`, or write the certificate here",
+    "type": "write the kind of entry it is",
+    "input": "write what the check asks for",
+    "certificate_id": "name an entry of `certificates`",
+    "cn": "write the common name the certificate has to have",
+    "decision": "write `allow`, `deny` or `bypass`",
+    "include": "write at least one selector, such as `everyone: {}`",
+    "domain": "write the host the application covers",
+    "action": "write `allow` or `block`",
+    "filters": "write `[http]`",
+    "precedence": "write a number that no other rule has; lower ones come first",
+    "authenticate": "write `secret_file`, `mtls` or `unix_socket`",
+    "platform": "write `windows`, `mac` or `linux`",
+    "integration_uid": "name an entry of `checks`",
+    "name": "every entry needs one, unique in its section",
+}
+
+
+def problems_of(error: ValidationError) -> list[Problem]:
+    """Every problem in it, in the order of the fields."""
+    return [Problem(tuple(details["loc"]), _message(details)) for details in error.errors(include_url=False)]
+
+
+def _message(details: ErrorDetails) -> str:
+    value = details["input"]
+    if isinstance(value, Refused):
+        return value.message
+    wording = _WORDING.get(details["type"])
+    if wording is not None:
+        return wording(details)
+    if value is None:
+        return "it has no value: give it one or leave it out"
+    wording = _WORDING_OF_TYPES.get(details["type"])
+    return wording(details) if wording is not None else "it is not accepted here: compare it with the reference"
+
+
+def _missing(details: ErrorDetails) -> str:
+    key = str(details["loc"][-1])
+    return f"`{key}` is missing: {_WHEN_MISSING.get(key, 'write it')}"
+
+
+def _not_text(details: ErrorDetails) -> str:
+    value = details["input"]
+    if isinstance(value, bool | int | float):
+        return f"{_plain(value)} is not text: put it in quotes"
+    return "it has to be text: write one value, in quotes"
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, bool):
+        return "`true`" if value else "`false`"
+    if isinstance(value, str):
+        return quoted(value)
+    return f"`{value}`" if isinstance(value, float) or (isinstance(value, int) and abs(value) < 10**20) else "it"
+
+
+def _literal(details: ErrorDetails) -> str:
+    return f"{_plain(details['input'])} is not one of {details['ctx']['expected'].replace(chr(39), '`')}: write one of those"
+
+
+# These speak for themselves, whatever the value.
+_WORDING: Mapping[str, Callable[[ErrorDetails], str]] = {
+    "refused": lambda details: str(details["ctx"]["message"]),
+    "value_error": lambda details: str(details["ctx"]["error"]),
+    "missing": _missing,
+    "invalid_key": lambda _: "a key has to be text: put it in quotes",
+}
+
+# These tell what another value should have been; no value at all is worded before them.
+_WORDING_OF_TYPES: Mapping[str, Callable[[ErrorDetails], str]] = {
+    "string_type": _not_text,
+    "string_unicode": lambda _: "it holds half a character: write it in UTF-8",
+    "string_too_short": lambda _: "it is empty: write something or leave it out",
+    "string_too_long": lambda details: f"it is longer than {details['ctx']['max_length']} characters: shorten it",
+    "string_pattern_mismatch": lambda details: (
+        f"{_plain(details['input'])} does not have the form `{details['ctx']['pattern']}`: change it"
+    ),
+    "bool_type": lambda details: f"{_plain(details['input'])} is neither `true` nor `false`: write one of them",
+    "int_type": lambda details: f"{_plain(details['input'])} is not a whole number: write one, without quotes",
+    "greater_than_equal": lambda details: f"{_plain(details['input'])} is too small: write at least {details['ctx']['ge']}",
+    "less_than_equal": lambda details: f"{_plain(details['input'])} is too large: write at most {details['ctx']['le']}",
+    "list_type": lambda _: "it has to be a list: write it in `[` and `]`, or each item on a line after `-`",
+    "too_short": lambda _: "the list is empty: write at least one item",
+    "too_long": lambda details: f"the list has more than {details['ctx']['max_length']} items: shorten it",
+    "model_type": lambda _: "it has to be a mapping: write keys and values",
+    "literal_error": _literal,
+}

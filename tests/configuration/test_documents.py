@@ -1,0 +1,283 @@
+"""Documents as values: durations, defaults, what stays absent, and that no value gets past or breaks the models."""
+
+import copy
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from support.pki import Pki
+from watchword_server.configuration.build import build_rule_set
+from watchword_server.configuration.document.base import Section
+from watchword_server.configuration.document.checks import CHECK_TYPES
+from watchword_server.configuration.document.durations import MAX_SECONDS, parse_seconds
+from watchword_server.configuration.document.sections import body_of, validate_document, validate_entry
+from watchword_server.configuration.plan import plan_changes
+from watchword_server.configuration.yaml_file import read_rule_file
+from watchword_server.core.kinds import KINDS
+from watchword_server.errors import ConfigurationError, Problem
+
+
+def problems_of_document(value: object) -> list[Problem]:
+    with pytest.raises(ConfigurationError) as caught:
+        validate_document(value)
+    return list(caught.value.problems)
+
+
+# ---- Values ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("5m", 300),
+        ("1h30m", 5400),
+        ("24h", 86400),
+        ("1.5h", 5400),
+        (".5m", 30),
+        ("1m1m", 120),
+        ("1000ms", 1),
+        ("1000000us", 1),
+        ("1000000000ns", 1),
+        ("0s", 0),
+    ],
+)
+def test_durations_are_go_s(text: str, seconds: int) -> None:
+    assert parse_seconds(text) == seconds
+
+
+@pytest.mark.parametrize(
+    "text", ["", "5", "m", "5 m", "-5m", "+5m", "5d", "5M", "1e3s", "5m ", "\u0665m", "1ms", "9" * 50 + "h", "8785h"]
+)
+def test_anything_else_is_no_duration(text: str) -> None:
+    with pytest.raises(ValueError, match="`"):
+        parse_seconds(text)
+
+
+@given(st.text(alphabet="0123456789.hmsnu"))
+def test_no_text_crashes_the_duration_parser(text: str) -> None:
+    with suppress(ValueError):
+        assert 0 <= parse_seconds(text) <= MAX_SECONDS
+
+
+def test_every_kind_of_check_the_core_judges_can_be_written_and_no_other() -> None:
+    assert set(CHECK_TYPES) == set(KINDS)
+
+
+# ---- Entries --------------------------------------------------------------------------------------------------------------
+
+
+def test_what_nobody_wrote_is_not_in_the_body() -> None:
+    document = validate_document(
+        {
+            "checks": [{"name": "c", "type": "client_certificate_v2", "input": {"certificate_id": "ca", "locations": {}}}],
+            "groups": [{"name": "g", "include": [{"everyone": {}}]}],
+            "callers": [{"name": "edge", "authenticate": {"unix_socket": True}}],
+            "unmatched": "deny",
+        }
+    )
+    assert {section.value: body_of(entry) for section, _, entry in document.entries()} == {
+        "checks": {"type": "client_certificate_v2", "input": {"certificate_id": "ca", "locations": {}}},
+        "groups": {"include": [{"everyone": {}}]},
+        "callers": {"authenticate": {"unix_socket": True}},
+        "settings": {"value": "deny"},
+    }
+
+
+def test_a_body_is_an_entry_again(workplace: Path) -> None:
+    document = read_rule_file(workplace / "supported.yaml").document()
+    for section, _, entry in document.entries():
+        stored = json.loads(json.dumps(body_of(entry)))
+        assert validate_entry(section, entry.name, stored) == entry
+
+
+def test_a_stored_entry_that_is_not_valid_is_told_by_section_and_name() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        validate_entry(Section.GROUPS, "staff", {"include": [{"everyone": 1}]})
+    expected = Problem(("groups", "staff", "include", 0, "everyone"), "it has to be a mapping: write keys and values")
+    assert caught.value.problems == (expected,)
+
+
+def test_hosts_and_headers_are_kept_in_lower_case() -> None:
+    document = validate_document(
+        {
+            "applications": [{"name": "wiki", "type": "self_hosted", "domain": "Wiki.Corp.Example"}],
+            "callers": [
+                {
+                    "name": "edge",
+                    "authenticate": {"mtls": {"san": "Edge.Corp.Example"}},
+                    "may_assert": ["identity"],
+                    "identity": {"email_header": "X-User"},
+                }
+            ],
+        }
+    )
+    caller = document.callers[0]
+    assert document.applications[0].domain == "wiki.corp.example"
+    assert caller.authenticate.mtls is not None
+    assert caller.authenticate.mtls.san == "edge.corp.example"
+    assert caller.identity is not None
+    assert caller.identity.email_header == "x-user"
+
+
+@pytest.mark.parametrize("name", ["", " staff", "staff ", "sta\nff", "a" * 351, None, 7])
+def test_what_is_no_name(name: object) -> None:
+    problems = problems_of_document({"groups": [{"name": name, "include": [{"everyone": {}}]}]})
+    assert [problem.path for problem in problems] == [("groups", 0, "name")]
+
+
+def test_file_references_are_for_rule_files() -> None:
+    problems = problems_of_document(
+        {
+            "certificates": [{"name": "ca", "file": "ca.pem"}],
+            "callers": [{"name": "edge", "authenticate": {"secret_file": "secret"}}],
+        }
+    )
+    messages = [problem.message for problem in problems]
+    assert "`file` is for rule files: write the certificate as `pem`" in messages
+    assert "`secret_file` is for rule files: write the secret's SHA-256 as `secret_sha256`" in messages
+
+
+def test_values_in_messages_are_shortened() -> None:
+    [problem] = problems_of_document({"unmatched": "x" * 100_000})
+    assert len(problem.message) < 200
+
+
+# ---- Any value --------------------------------------------------------------------------------------------------------------
+
+_JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text()
+    | st.sampled_from(["", "allow", "{message}"]),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+_KEYS = st.sampled_from(
+    [
+        *Section,
+        "name",
+        "type",
+        "input",
+        "include",
+        "pem",
+        "decision",
+        "domain",
+        "policies",
+        "traffic",
+        "filters",
+        "authenticate",
+        "id",
+    ]
+)
+_SHAPED = st.dictionaries(
+    st.sampled_from([*(section.value for section in Section), "unmatched", "service_tokens"]),
+    st.lists(st.dictionaries(_KEYS.map(str), _JSON, max_size=6), max_size=3) | _JSON,
+    max_size=6,
+)
+
+
+def assert_well_worded(error: ConfigurationError) -> None:
+    """Our words: lower case, no full stop, something to do; nothing of pydantic's, and no fallback."""
+    for problem in error.problems:
+        assert problem.message
+        assert not problem.message[0].isupper()
+        assert not problem.message.endswith(".")
+        assert ":" in problem.message
+        assert "Input should" not in problem.message
+        assert "compare it with the reference" not in problem.message
+        assert problem.message.isprintable()
+
+
+@given(_JSON | _SHAPED)
+@settings(deadline=None)
+def test_any_value_is_a_document_or_refused_in_our_words(value: object) -> None:
+    try:
+        validate_document(value)
+    except ConfigurationError as error:
+        assert_well_worded(error)
+
+
+@given(
+    st.dictionaries(st.integers() | st.text(alphabet=st.characters(codec=None)), st.none() | st.text(alphabet=st.characters()))
+)
+def test_keys_that_are_no_text_are_refused(value: dict[object, object]) -> None:
+    try:
+        validate_document(value)
+    except ConfigurationError as error:
+        assert_well_worded(error)
+    else:
+        assert value == {}
+
+
+def _places(value: object, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    if path:
+        yield path
+    if isinstance(value, dict | list):
+        for step in value if isinstance(value, dict) else range(len(value)):
+            yield from _places(value[step], (*path, step))
+
+
+def _changed(value: Any, path: tuple[str | int, ...], change: str, new: object) -> Any:
+    changed = copy.deepcopy(value)
+    container = changed
+    for step in path[:-1]:
+        container = container[step]
+    match change:
+        case "remove":
+            del container[path[-1]]
+        case "replace":
+            container[path[-1]] = new
+        case "repeat" if isinstance(container, list):
+            container.append(copy.deepcopy(container[int(path[-1])]))
+        case _:
+            container["extra" if isinstance(container, dict) else 0] = new
+    return changed
+
+
+_SOME_VALUES: list[Any] = [
+    *("staff", "managed-laptop", "wiki", "deny", "flag", "1h", "never", "wiki.corp.example"),
+    *({"group": {"id": "staff"}}, {"everyone": {}}),
+]
+
+
+@pytest.fixture(scope="session")
+def supported(workplace: Path) -> dict[str, Any]:
+    value = read_rule_file(workplace / "supported.yaml").text.value
+    assert isinstance(value, dict)
+    return value
+
+
+@given(st.data())
+@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_good_document_changed_anywhere_is_applied_whole_or_refused_whole(
+    supported: dict[str, Any], data: st.DataObject
+) -> None:
+    value: Any = supported
+    for _ in range(data.draw(st.integers(1, 3))):
+        places = list(_places(value))
+        if not places:
+            break
+        path = data.draw(st.sampled_from(places))
+        change = data.draw(st.sampled_from(["remove", "replace", "repeat", "add"]))
+        value = _changed(value, path, change, data.draw(_JSON | st.sampled_from(_SOME_VALUES)))
+    numbers = count()
+    try:
+        plan = plan_changes(validate_document(value), [], new_id=lambda: f"id-{next(numbers)}", prune=True)
+    except ConfigurationError as error:
+        assert_well_worded(error)
+    else:
+        build_rule_set(plan.result, 1)
+
+
+def test_a_certificate_with_odd_text_around_it_is_read(pki: Pki) -> None:
+    pem = "subject=Corp\r\n" + pki.issuing.pem.decode().strip().replace("\n", "\r\n")
+    assert validate_document({"certificates": [{"name": "ca", "pem": pem}]}).certificates[0].pem == pem
