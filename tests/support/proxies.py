@@ -1,0 +1,133 @@
+"""Real Envoy and real nginx, each with the configuration shipped in `deploy/`, between a client and an application.
+
+with envoy(setup) as proxy:
+    assert proxy.client().get("/").status == 403
+"""
+
+import base64
+import contextlib
+import hashlib
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from support.deploy import envoy_address, render
+from support.http_client import ProxyClient
+from support.pki import Pki
+from support.processes import Program, free_port
+from support.programs import program
+
+
+@dataclass(frozen=True, slots=True)
+class ProxySetup:
+    """What stands around a proxy. `decisions` and `application` are `host:port`; `users`: name to password.
+
+    `host` is what its certificate is for and what clients ask for unless they say otherwise.
+    """
+
+    decisions: str
+    application: str
+    pki: Pki
+    host: str = "wiki.corp.example"
+    caller_secret: str = "caller-secret-of-the-tests"
+    users: Mapping[str, str] = field(default_factory=lambda: {"alice@corp.example": "alice's password"})
+
+
+@dataclass(frozen=True, slots=True)
+class RunningProxy:
+    """A proxy that accepts connections on 127.0.0.1."""
+
+    port: int
+    setup: ProxySetup
+    program: Program
+
+    def client(self) -> ProxyClient:
+        """A client without a certificate, signed in as the first user."""
+        user = next(iter(self.setup.users.items()))
+        return ProxyClient(self.port, self.setup.pki.web.pem, self.setup.host, user=user)
+
+
+@contextlib.contextmanager
+def envoy(setup: ProxySetup) -> Iterator[RunningProxy]:
+    """Real Envoy with `deploy/envoy/envoy.yaml`."""
+    port = free_port()
+    with _directory() as directory:
+        (directory / "caller-secret").write_text(setup.caller_secret)
+        configuration = directory / "envoy.yaml"
+        configuration.write_text(
+            render(
+                "envoy/envoy.yaml",
+                {
+                    envoy_address("0.0.0.0:443"): envoy_address(f"127.0.0.1:{port}"),
+                    envoy_address("127.0.0.1:8080"): envoy_address(setup.application),
+                    envoy_address("127.0.0.1:7402"): envoy_address(setup.decisions),
+                    "/etc/watchword/envoy/caller-secret": str(directory / "caller-secret"),
+                    **_common_files(directory, setup, users="/etc/watchword/envoy/users.htpasswd"),
+                },
+            )
+        )
+        # --use-dynamic-base-id: several Envoys on one machine. --concurrency 1: one worker is what a test needs.
+        arguments = ("-c", configuration, "--concurrency", "1", "--use-dynamic-base-id", "--log-level", "warning")
+        with Program([program("envoy"), *arguments], name="envoy", directory=directory) as running:
+            running.wait_for_port(port)
+            yield RunningProxy(port, setup, running)
+
+
+@contextlib.contextmanager
+def nginx(setup: ProxySetup) -> Iterator[RunningProxy]:
+    """Real nginx with `deploy/nginx/nginx.conf`."""
+    port = free_port()
+    with _directory() as directory:
+        secret = directory / "caller-secret.conf"
+        secret.touch(mode=0o600)
+        secret.write_text(f'proxy_set_header X-Watchword-Caller-Secret "{setup.caller_secret}";\n')
+        configuration = directory / "nginx.conf"
+        configuration.write_text(
+            render(
+                "nginx/nginx.conf",
+                {
+                    "0.0.0.0:443": f"127.0.0.1:{port}",
+                    "127.0.0.1:8080": setup.application,
+                    "127.0.0.1:7401": setup.decisions,
+                    "/etc/watchword/nginx/caller-secret.conf": str(secret),
+                    "/run/nginx.pid": str(directory / "nginx.pid"),
+                    "/var/log/nginx/error.log": str(directory / "error.log"),
+                    "/var/log/nginx/access.log": str(directory / "access.log"),
+                    **{f"/var/lib/nginx/{name}": str(directory / name) for name in ("body", "proxy", "fastcgi", "uwsgi", "scgi")},
+                    **_common_files(directory, setup, users="/etc/watchword/nginx/users.htpasswd"),
+                },
+            )
+        )
+        arguments = ("-c", configuration, "-g", "daemon off;")
+        with Program([program("nginx"), *arguments], name="nginx", directory=directory) as running:
+            running.wait_for_port(port)
+            yield RunningProxy(port, setup, running)
+
+
+@contextlib.contextmanager
+def _directory() -> Iterator[Path]:
+    """A directory that nginx's unprivileged workers can enter, unlike pytest's."""
+    with tempfile.TemporaryDirectory(prefix="watchword-proxy-") as name:
+        directory = Path(name)
+        directory.chmod(0o755)
+        yield directory
+
+
+def _common_files(directory: Path, setup: ProxySetup, *, users: str) -> dict[str, str]:
+    server = setup.pki.server(setup.host).write(directory, "server")
+    authorities = directory / "device-ca.pem"
+    authorities.write_bytes(setup.pki.issuing.pem + setup.pki.root.pem)
+    htpasswd = directory / "users.htpasswd"
+    htpasswd.write_text("".join(f"{name}:{_sha_password(password)}\n" for name, password in setup.users.items()))
+    return {
+        "/etc/watchword/tls/server.pem": str(server.certificate),
+        "/etc/watchword/tls/server.key": str(server.key),
+        "/etc/watchword/pki/device-ca.pem": str(authorities),
+        users: str(htpasswd),
+    }
+
+
+def _sha_password(password: str) -> str:
+    """The only scheme that Envoy's basic_auth reads; nginx reads it too."""
+    return "{SHA}" + base64.b64encode(hashlib.sha1(password.encode(), usedforsecurity=False).digest()).decode()
