@@ -12,6 +12,8 @@ from typing import Any, Final, TypeGuard, get_args
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from watchword_agent.settings import ENVIRONMENT_PREFIX
+from watchword_agent.settings import Settings as AgentSettings
 from watchword_server.settings import ENV_PREFIX, Settings
 
 ROOT: Final = Path(__file__).resolve().parents[1]
@@ -77,6 +79,18 @@ def settings_page() -> str:
         "| setting | default | | variable |",
         "|---|---|---|---|",
         *(f"| `{name}` | {default} | {text} | `{variable(name)}` |" for name, default, text in rows(Settings, "")),
+        "",
+        "# Settings of `watchword-agent`",
+        "",
+        "In a TOML file that `--config` or `WATCHWORD_AGENT_CONFIG` names; a variable of the environment goes first, an option",
+        "of the command line before that. An unknown key or variable is an error at start.",
+        "",
+        "| setting | default | | variable |",
+        "|---|---|---|---|",
+        *(
+            f"| `{name}` | {default} | {text} | `{ENVIRONMENT_PREFIX}{name.upper()}` |"
+            for name, default, text in rows(AgentSettings, "")
+        ),
     ]
     return "\n".join(lines) + "\n"
 
