@@ -166,7 +166,8 @@ class RuleStore(Protocol):
     async def commit_rules(self, change: RulesChange, *, expected_revision: int, now: Instant) -> int:
         """Writes a change if the rules revision is still `expected_revision`; returns the new rules revision (a store revision).
 
-        Every upserted entry gets the new revision as its own. Raises `ConflictError` if somebody else was first.
+        Every entry whose name or body changed gets the new revision as its own; without a change the revision stays. Raises
+        `ConflictError` if somebody else was first.
         """
         ...
 

@@ -103,7 +103,7 @@ class Cache(_Group):
 class Store(_Group):
     """The embedded store."""
 
-    queue_length: int = Field(10_000, ge=1, le=1_000_000, description="changes that may wait for the writer")
+    queue_length: int = Field(2_000, ge=1, le=1_000_000, description="changes that may wait for the writer")
     changes_kept: int = Field(100_000, ge=1_000, le=10_000_000, description="rows of the change log")
 
 

@@ -1,0 +1,103 @@
+"""Devices and their results: reading them, approving and revoking."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+from sqlalchemy import Connection, Row, bindparam, select, update
+
+from watchword_server.adapters.store_sql.codec import decode_result
+from watchword_server.adapters.store_sql.schema import ChangeKind, devices, meta, results
+from watchword_server.adapters.store_sql.writer import WriteTransaction
+from watchword_server.core.model import (
+    CheckId,
+    Device,
+    DeviceId,
+    DeviceKey,
+    DevicePosture,
+    DeviceState,
+    Instant,
+    KeyAlgorithm,
+    PostureResult,
+)
+from watchword_server.errors import ConflictError, NotFoundError
+
+_WITH_ID = select(devices).where(devices.c.id == bindparam("device_id"))
+_RESULTS_OF = select(results.c.result).where(results.c.device_id == bindparam("device_id"))
+_REVISION = select(meta.c.revision)
+
+
+def posture(connection: Connection, device_id: DeviceId) -> DevicePosture | None:
+    """One device with its results."""
+    device = find(connection, device_id)
+    if device is None:
+        return None
+    rows = connection.execute(_RESULTS_OF, {"device_id": device_id}).scalars().all()
+    return DevicePosture(device, _by_check(decode_result(row) for row in rows), revision(connection))
+
+
+def all_postures(connection: Connection) -> Sequence[DevicePosture]:
+    """All devices with their results, by time of enrollment."""
+    as_of = revision(connection)
+    found: dict[DeviceId, list[PostureResult]] = {}
+    for device_id, result in connection.execute(select(results.c.device_id, results.c.result)).all():
+        found.setdefault(device_id, []).append(decode_result(result))
+    rows = connection.execute(select(devices).order_by(devices.c.enrolled_at, devices.c.id)).all()
+    return [DevicePosture(device_from_row(row), _by_check(found.get(row.id, ())), as_of) for row in rows]
+
+
+def set_state(transaction: WriteTransaction, device_id: DeviceId, state: DeviceState, *, now: Instant) -> int:
+    """Approves a pending device, revokes any that is not revoked yet."""
+    device = find(transaction.connection, device_id)
+    if device is None:
+        raise NotFoundError(f"no device `{device_id}`")
+    match device.state, state:
+        case DeviceState.PENDING, DeviceState.ACTIVE:
+            _revoke_others_with_serial_number(transaction, device, now=now)
+        case ((DeviceState.ACTIVE | DeviceState.PENDING), DeviceState.REVOKED):
+            pass
+        case _:
+            raise ConflictError(f"device `{device_id}` is {device.state}: it does not become {state}")
+    transaction.connection.execute(update(devices).where(devices.c.id == device_id).values(state=state.value))
+    return transaction.changed(ChangeKind.DEVICE, device_id, at=now)
+
+
+def find(connection: Connection, device_id: DeviceId) -> Device | None:
+    """The device with this id."""
+    row = connection.execute(_WITH_ID, {"device_id": device_id}).one_or_none()
+    return None if row is None else device_from_row(row)
+
+
+def device_from_row(row: Row[Any]) -> Device:
+    """A row of `devices`."""
+    return Device(
+        id=DeviceId(row.id),
+        key=DeviceKey(row.key_id, row.public_key_der, KeyAlgorithm(row.algorithm)),
+        state=DeviceState(row.state),
+        platform=row.platform,
+        hostname=row.hostname,
+        serial_number=row.serial_number,
+        epoch=row.epoch,
+        enrolled_at=Instant(row.enrolled_at),
+        last_seen_at=None if row.last_seen_at is None else Instant(row.last_seen_at),
+    )
+
+
+def revision(connection: Connection) -> int:
+    """The store's revision, as this transaction sees it."""
+    return int(connection.execute(_REVISION).scalar_one())
+
+
+def _revoke_others_with_serial_number(transaction: WriteTransaction, device: Device, *, now: Instant) -> None:
+    if device.serial_number is None:
+        return
+    others = (devices.c.serial_number == device.serial_number) & (devices.c.state == DeviceState.ACTIVE.value)
+    replaced = transaction.connection.execute(
+        update(devices).where(others, devices.c.id != device.id).values(state=DeviceState.REVOKED.value).returning(devices.c.id)
+    )
+    for other in replaced.scalars().all():
+        transaction.changed(ChangeKind.DEVICE, other, at=now)
+
+
+def _by_check(found: Iterable[PostureResult]) -> Mapping[CheckId, PostureResult]:
+    return MappingProxyType({result.check_id: result for result in found})

@@ -1,0 +1,126 @@
+"""Judged claims: committing a session's, judging stored ones again."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import ColumnElement, Connection, bindparam, exists, or_, select, update
+
+from watchword_server.adapters.store_sql.bindings import follow
+from watchword_server.adapters.store_sql.codec import (
+    decode_claim,
+    decode_context,
+    decode_result,
+    encode_claim,
+    encode_context,
+    encode_result,
+)
+from watchword_server.adapters.store_sql.devices import device_from_row
+from watchword_server.adapters.store_sql.schema import ChangeKind, devices, results
+from watchword_server.adapters.store_sql.upsert import Upsert
+from watchword_server.adapters.store_sql.writer import WriteTransaction
+from watchword_server.core.model import CheckId, DeviceState, Fingerprint, JudgedClaim
+from watchword_server.errors import DeviceNotActiveError, SupersededError
+from watchword_server.ports import EvidenceCommit, Rejudgement, StoredClaim
+
+_active = devices.c.state == DeviceState.ACTIVE.value
+_TAKE_EPOCH = (
+    update(devices)
+    .where(devices.c.id == bindparam("of_device"), _active, devices.c.epoch == bindparam("expected_epoch"))
+    .values(epoch=bindparam("new_epoch"), hostname=bindparam("new_hostname"), last_seen_at=bindparam("seen_at"))
+)
+_STATE = select(devices.c.state).where(devices.c.id == bindparam("of_device"))
+_ROWS = Upsert(results)
+_REJUDGE = (
+    update(results)
+    .where(
+        results.c.device_id == bindparam("of_device"),
+        results.c.check_id == bindparam("of_check"),
+        results.c.received_at == bindparam("received"),
+        exists().where(devices.c.id == results.c.device_id, _active),
+    )
+    .values(result=bindparam("new_result"), proven_certificate=bindparam("new_certificate"))
+)
+
+
+def commit_evidence(transaction: WriteTransaction, commit: EvidenceCommit) -> int:
+    """Fences the session, then stores what it brought."""
+    _take_epoch(transaction.connection, commit)
+    for judged in commit.judged:
+        _ROWS.put(
+            transaction.connection,
+            {"device_id": commit.device_id, "check_id": judged.result.check_id},
+            {
+                "received_at": judged.context.received_at,
+                "proven_certificate": judged.proven_certificate,
+                "result": encode_result(judged.result),
+                "context": encode_context(judged.context),
+                "claim": encode_claim(judged.claim),
+            },
+        )
+        follow(transaction, commit.device_id, judged, ended_at=commit.seen_at)
+    return transaction.changed(ChangeKind.DEVICE, commit.device_id, at=commit.seen_at)
+
+
+def commit_rejudged(transaction: WriteTransaction, rejudged: Sequence[Rejudgement]) -> int:
+    """Replaces the results whose claims are still the stored ones."""
+    for rejudgement in rejudged:
+        device_id, judged = rejudgement.device_id, rejudgement.judged
+        evaluated_at = judged.result.evaluated_at
+        values = {
+            "of_device": device_id,
+            "of_check": judged.result.check_id,
+            "received": rejudgement.claim_received_at,
+            "new_result": encode_result(judged.result),
+            "new_certificate": judged.proven_certificate,
+        }
+        if transaction.connection.execute(_REJUDGE, values).rowcount == 1:
+            follow(transaction, device_id, judged, ended_at=evaluated_at)
+            transaction.changed(ChangeKind.DEVICE, device_id, at=evaluated_at)
+    return transaction.revision
+
+
+def claims(
+    connection: Connection, *, check_ids: frozenset[CheckId] | None, certificate: Fingerprint | None
+) -> Sequence[StoredClaim]:
+    """Claims of active devices for any of the checks, or that prove the certificate; with neither given, all."""
+    statement = (
+        select(devices, results.c.claim, results.c.context, results.c.result, results.c.proven_certificate)
+        .join(results, results.c.device_id == devices.c.id)
+        .where(_active)
+        .order_by(devices.c.id, results.c.check_id)
+    )
+    wanted: list[ColumnElement[bool]] = []
+    if check_ids is not None:
+        wanted.append(results.c.check_id.in_(check_ids))
+    if certificate is not None:
+        wanted.append(results.c.proven_certificate == certificate)
+    if wanted:
+        statement = statement.where(or_(*wanted))
+    return [
+        StoredClaim(
+            device_from_row(row),
+            JudgedClaim(
+                claim=decode_claim(row.claim),
+                context=decode_context(row.context),
+                result=decode_result(row.result),
+                proven_certificate=row.proven_certificate,
+            ),
+        )
+        for row in connection.execute(statement).all()
+    ]
+
+
+def _take_epoch(connection: Connection, commit: EvidenceCommit) -> None:
+    """The fence: one conditional update, so that of two sessions only the one that holds the epoch gets through."""
+    values = {
+        "of_device": commit.device_id,
+        "expected_epoch": commit.epoch - 1 if commit.claims_epoch else commit.epoch,
+        "new_epoch": commit.epoch,
+        "new_hostname": commit.hostname,
+        "seen_at": commit.seen_at,
+    }
+    if connection.execute(_TAKE_EPOCH, values).rowcount == 1:
+        return
+    state = connection.execute(_STATE, {"of_device": commit.device_id}).scalar_one_or_none()
+    if state != DeviceState.ACTIVE.value:
+        raise DeviceNotActiveError(f"device `{commit.device_id}` is {state or 'unknown'}")
+    raise SupersededError(f"device `{commit.device_id}`: a newer session holds the epoch, this one's is {commit.epoch}")

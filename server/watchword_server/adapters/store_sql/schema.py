@@ -1,0 +1,161 @@
+"""The tables. What runs in the field comes from `migrations/`; a test proves both the same.
+
+Instants are seconds since the Unix epoch. JSON columns hold what `codec.py` writes.
+"""
+
+from enum import StrEnum
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+metadata: Final = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+    }
+)
+
+
+class ChangeKind(StrEnum):
+    """What a row of the change log is about; the comment says what its key is."""
+
+    DEVICE = "device"  # device id: the device or its results
+    CERTIFICATE = "certificate"  # fingerprint in hex: which devices proved it, and until when
+    RULES = "rules"  # empty: the rules are read whole
+    ENROLLMENT_TOKEN = "enrollment_token"  # noqa: S105 - a name, not a secret; token id
+    API_TOKEN = "api_token"  # noqa: S105 - as above; token id
+
+
+# One row: what is true of the store as a whole.
+meta: Final = Table(
+    "meta",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("store_id", Text, nullable=False),  # UUID; another one means another history
+    Column("account_id", Text, nullable=False),  # 32 hexadecimal digits
+    Column("revision", BigInteger, nullable=False),
+    Column("rules_revision", BigInteger, nullable=False),  # the revision of the last change of the rules
+    Column("clock_floor", Double, nullable=False),  # the latest instant known here
+    CheckConstraint("id = 1", name="single_row"),
+)
+
+changes: Final = Table(
+    "changes",
+    metadata,
+    Column("revision", BigInteger, primary_key=True, autoincrement=False),
+    Column("kind", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("at", Double, nullable=False),
+)
+
+devices: Final = Table(
+    "devices",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("key_id", Text, nullable=False),
+    Column("public_key_der", LargeBinary, nullable=False),
+    Column("algorithm", Text, nullable=False),
+    Column("platform", Text, nullable=False),
+    Column("hostname", Text),
+    Column("serial_number", Text),
+    Column("state", Text, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("enrolled_at", Double, nullable=False),
+    Column("last_seen_at", Double),
+    Column("enrolled_by", Text, nullable=False),  # the token that brought the present key; no foreign key: tokens name devices
+    UniqueConstraint("key_id"),
+    Index("ix_devices_serial_number", "serial_number"),
+    Index(
+        "uq_devices_active_serial_number",
+        "serial_number",
+        unique=True,
+        sqlite_where=text("state = 'active'"),
+        postgresql_where=text("state = 'active'"),
+    ),
+)
+
+enrollment_tokens: Final = Table(
+    "enrollment_tokens",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("secret_sha256", LargeBinary, nullable=False),
+    Column("max_uses", Integer, nullable=False),
+    Column("uses", Integer, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("expires_at", Double, nullable=False),
+    Column("revoked", Boolean, nullable=False),
+    Column("needs_approval", Boolean, nullable=False),
+    Column("serial_number", Text),
+    Column("platform", Text),
+    Column("device_id", Text, ForeignKey("devices.id")),
+    CheckConstraint("uses <= max_uses", name="uses"),
+)
+
+api_tokens: Final = Table(
+    "api_tokens",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("secret_sha256", LargeBinary, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("expires_at", Double),
+    Column("revoked", Boolean, nullable=False),
+)
+
+# The newest judged claim of each device and check. The large column is the last: who wants the result does not read past it.
+results: Final = Table(
+    "results",
+    metadata,
+    Column("device_id", Text, ForeignKey("devices.id"), primary_key=True),
+    Column("check_id", Text, primary_key=True),
+    Column("received_at", Double, nullable=False),  # of the claim; a rejudgement holds only for this one
+    Column("proven_certificate", LargeBinary),
+    Column("result", Text, nullable=False),  # JSON
+    Column("context", Text, nullable=False),  # JSON
+    Column("claim", Text, nullable=False),  # JSON
+    Index("ix_results_check_id", "check_id"),
+    Index("ix_results_proven_certificate", "proven_certificate"),
+)
+
+# Which device ever proved which certificate. Rows stay when the proof ends.
+certificate_bindings: Final = Table(
+    "certificate_bindings",
+    metadata,
+    Column("fingerprint", LargeBinary, primary_key=True),
+    Column("device_id", Text, ForeignKey("devices.id"), primary_key=True),
+    Column("check_id", Text, primary_key=True),
+    Column("proven_until", Double),  # NULL: never ends by itself
+    Index("ix_certificate_bindings_device_id_check_id", "device_id", "check_id"),
+)
+
+objects: Final = Table(
+    "objects",
+    metadata,
+    Column("kind", Text, primary_key=True),
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("body", Text, nullable=False),  # JSON
+    Column("revision", BigInteger, nullable=False),  # of the last change of name or body
+    Column("created_at", Double, nullable=False),
+    Column("updated_at", Double, nullable=False),
+    UniqueConstraint("kind", "name"),
+)

@@ -1,0 +1,189 @@
+"""The store: the ports' methods, each one write operation or one read.
+
+Raises as the ports say. `OverloadedError` where a bounded queue is full.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Self
+
+from sqlalchemy import select
+
+from watchword_server.adapters.store_sql import bindings, devices, enrollments, evidence, migrate, rules, tokens
+from watchword_server.adapters.store_sql.data_directory import DataDirectory
+from watchword_server.adapters.store_sql.engine import reader_engine, sqlite_url, writer_engine
+from watchword_server.adapters.store_sql.reader import Reader
+from watchword_server.adapters.store_sql.schema import meta
+from watchword_server.adapters.store_sql.writer import Writer, WriteTransaction
+from watchword_server.core.enrollment import EnrollmentToken, ProvenEnrollment
+from watchword_server.core.model import (
+    CertificateBinding,
+    CheckId,
+    Device,
+    DeviceId,
+    DevicePosture,
+    DeviceState,
+    Fingerprint,
+    Instant,
+)
+from watchword_server.ports import (
+    ApiToken,
+    DeviceStore,
+    EvidenceCommit,
+    Rejudgement,
+    RulesChange,
+    RuleStore,
+    StoredClaim,
+    StoredObject,
+    TokenStore,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StoreLimits:
+    """What waits, what runs, what is kept. `kept_changes` counts revisions of the change log."""
+
+    pending_writes: int = 10_000
+    writes_per_commit: int = 200
+    pending_reads: int = 1_000
+    read_threads: int = 4
+    kept_changes: int = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class StoreIdentity:
+    """What never changes in a store's life, and the latest instant it knew when it was opened."""
+
+    store_id: str
+    account_id: str
+    clock_floor: Instant
+
+
+class SqlStore(DeviceStore, RuleStore, TokenStore):
+    """A store in an SQLite file, in a data directory that it holds until `close`. Made by `open`."""
+
+    def __init__(self, directory: DataDirectory, writer: Writer, reader: Reader, identity: StoreIdentity) -> None:
+        self._directory = directory
+        self._writer = writer
+        self._reader = reader
+        self.identity = identity
+
+    @classmethod
+    async def open(cls, data_dir: Path, *, limits: StoreLimits = StoreLimits()) -> Self:
+        """Locks the data directory and opens its store, which is created if there is none.
+
+        Raises `DataDirectoryBusyError`; `ConfigurationError` if the directory cannot be used or the schema is not this version's;
+        `StoreUnavailableError`.
+        """
+        directory = await asyncio.to_thread(DataDirectory, data_dir)
+        try:
+            await asyncio.to_thread(migrate.prepare, sqlite_url(directory.database))
+            writer = Writer(
+                writer_engine(directory.database),
+                max_pending=limits.pending_writes,
+                batch_size=limits.writes_per_commit,
+                kept_changes=limits.kept_changes,
+            )
+            try:
+                identity = await writer.submit(_identity)  # a write transaction: what cannot be written to is not opened
+            except BaseException:
+                await writer.close()
+                raise
+        except BaseException:
+            directory.release()
+            raise
+        engine = reader_engine(directory.database, connections=limits.read_threads)
+        reader = Reader(engine, threads=limits.read_threads, max_pending=limits.pending_reads)
+        return cls(directory, writer, reader, identity)
+
+    async def close(self) -> None:
+        """Finishes what was asked for, closes the database and lets the data directory go."""
+        await self._reader.close()
+        await self._writer.close()  # last, as the last connection: it checkpoints
+        self._directory.release()
+
+    # ---- Time -----------------------------------------------------------------------------------------------------------
+
+    async def save_clock_floor(self, now: Instant) -> None:
+        """Keeps `now` for the next start; every commit does so with its own instants."""
+        await self._writer.submit(lambda transaction: transaction.saw(now))
+
+    # ---- Devices --------------------------------------------------------------------------------------------------------
+
+    async def posture(self, device_id: DeviceId) -> DevicePosture | None:
+        """See `DeviceStore`."""
+        return await self._reader.run(partial(devices.posture, device_id=device_id))
+
+    async def bindings(self, certificate: Fingerprint) -> tuple[Sequence[CertificateBinding], int]:
+        """See `DeviceStore`."""
+        return await self._reader.run(partial(bindings.bindings, certificate=certificate))
+
+    async def commit_evidence(self, commit: EvidenceCommit) -> int:
+        """See `DeviceStore`."""
+        return await self._writer.submit(partial(evidence.commit_evidence, commit=commit))
+
+    async def commit_rejudged(self, rejudged: Sequence[Rejudgement]) -> int:
+        """See `DeviceStore`."""
+        return await self._writer.submit(partial(evidence.commit_rejudged, rejudged=tuple(rejudged)))
+
+    async def claims(
+        self, *, check_ids: frozenset[CheckId] | None = None, certificate: Fingerprint | None = None
+    ) -> Sequence[StoredClaim]:
+        """See `DeviceStore`. With both given, either suffices; with neither, all claims of active devices."""
+        return await self._reader.run(partial(evidence.claims, check_ids=check_ids, certificate=certificate))
+
+    async def enroll(self, enrollment: ProvenEnrollment, *, now: Instant) -> Device:
+        """See `DeviceStore`."""
+        return await self._writer.submit(partial(enrollments.enroll, enrollment=enrollment, now=now))
+
+    async def set_device_state(self, device_id: DeviceId, state: DeviceState, *, now: Instant) -> int:
+        """See `DeviceStore`. Approves only what is pending; a device in the wanted state already is a `ConflictError`."""
+        return await self._writer.submit(partial(devices.set_state, device_id=device_id, state=state, now=now))
+
+    async def devices(self) -> Sequence[DevicePosture]:
+        """See `DeviceStore`."""
+        return await self._reader.run(devices.all_postures)
+
+    # ---- Rules ----------------------------------------------------------------------------------------------------------
+
+    async def load_rules(self) -> tuple[Sequence[StoredObject], int]:
+        """See `RuleStore`."""
+        return await self._reader.run(rules.load)
+
+    async def commit_rules(self, change: RulesChange, *, expected_revision: int, now: Instant) -> int:
+        """See `RuleStore`. An entry whose name and body stay the same keeps its revision."""
+        return await self._writer.submit(partial(rules.commit, change=change, expected_revision=expected_revision, now=now))
+
+    # ---- Tokens ---------------------------------------------------------------------------------------------------------
+
+    async def add_enrollment_token(self, token: EnrollmentToken) -> None:
+        """See `TokenStore`."""
+        await self._writer.submit(partial(tokens.add_enrollment_token, token=token))
+
+    async def enrollment_tokens(self) -> Sequence[EnrollmentToken]:
+        """See `TokenStore`."""
+        return await self._reader.run(tokens.all_enrollment_tokens)
+
+    async def add_api_token(self, token: ApiToken) -> None:
+        """See `TokenStore`."""
+        await self._writer.submit(partial(tokens.add_api_token, token=token))
+
+    async def api_token(self, token_id: str) -> ApiToken | None:
+        """See `TokenStore`."""
+        return await self._reader.run(partial(tokens.find_api_token, token_id=token_id))
+
+    async def api_tokens(self) -> Sequence[ApiToken]:
+        """See `TokenStore`."""
+        return await self._reader.run(tokens.all_api_tokens)
+
+    async def revoke_token(self, token_id: str) -> None:
+        """See `TokenStore`."""
+        await self._writer.submit(partial(tokens.revoke_token, token_id=token_id))
+
+
+def _identity(transaction: WriteTransaction) -> StoreIdentity:
+    row = transaction.connection.execute(select(meta)).one()
+    return StoreIdentity(row.store_id, row.account_id, Instant(row.clock_floor))
