@@ -1,0 +1,183 @@
+"""The command line: `watchword-agent enroll | run | status`. Data on stdout, talk on stderr."""
+
+import asyncio
+import contextlib
+import datetime as dt
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from watchword_agent import app, log
+from watchword_agent.errors import AgentError, EnrollmentRefusedError, ServerUnreachableError, SettingsError
+from watchword_agent.settings import CONFIG_VARIABLE, Settings, load_settings
+from watchword_agent.status import render
+
+_MAX_TOKEN_FILE = 4096
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def _common_options(command: _F) -> _F:
+    for option in (
+        click.option(
+            "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="Least important events shown."
+        ),
+        click.option("--hostname", metavar="NAME", help="Instead of the one the system tells."),
+        click.option("--serial-number", metavar="NUMBER", help="Instead of the one the firmware tells."),
+        click.option(
+            "--ca-file", metavar="FILE", type=click.Path(path_type=Path), help="PEM roots for the server's TLS certificate."
+        ),
+        click.option("--server", metavar="URL", help="https://host:port; or http://127.0.0.1:port, on this machine only."),
+    ):
+        command = option(command)
+    return _state_options(command)
+
+
+def _state_options(command: _F) -> _F:
+    command = click.option(
+        "--config", metavar="FILE", type=click.Path(path_type=Path), envvar=CONFIG_VARIABLE, help="TOML file of settings."
+    )(command)
+    return click.option("--state", "state_dir", metavar="DIR", type=click.Path(path_type=Path), help="State directory.")(command)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="watchword")
+def main() -> None:
+    """Finds this device's client certificate, proves possession of its key, and streams the evidence to a Watchword server.
+
+    Settings come from options, then WATCHWORD_AGENT_* variables, then the file of --config.
+    """
+
+
+@main.command("enroll")
+@click.option("--token", metavar="TOKEN", help="The token an operator made. Other users may see it: better --token-file.")
+@click.option(
+    "--token-file", metavar="FILE", type=click.Path(path_type=Path, allow_dash=True), help="File with the token; - is stdin."
+)
+@_common_options
+def enroll_command(token: str | None, token_file: Path | None, config: Path | None, **options: object) -> None:
+    """Make this device known to a server; once. Prints the device id.
+
+    The device key is made in the state directory and never leaves it. If enrolling fails, run the same command again: with the
+    same token and the same state directory it leads to the same device.
+
+    \b
+    Example:
+      watchword-agent enroll --server https://watchword.corp.example:8443 --token-file token
+    \b
+    Exit codes:
+      0  enrolled, or this state directory was enrolled with that server before (nothing is sent then)
+      1  refused or failed; or enrolled with another server
+      2  wrong usage
+    """
+    with _failures_exit():
+        settings = _settings(config, options)
+        outcome = asyncio.run(app.enroll_device(settings, _token(token, token_file)))
+        known = outcome.enrollment
+        if outcome.already:
+            _say(f"already enrolled with {known.server}; to enroll anew, remove `{settings.state_dir}` first")
+        elif known.pending_approval:
+            _say(f"enrolled with {known.server}; an operator has to approve this device before its evidence counts")
+        else:
+            _say(f"enrolled with {known.server}")
+        _say(f"next: watchword-agent run --state {settings.state_dir}")
+        click.echo(known.device_id)
+
+
+@main.command("run")
+@_common_options
+def run_command(config: Path | None, **options: object) -> None:
+    """Attest for as long as it runs; reconnects by itself. SIGTERM and Ctrl-C end it.
+
+    \b
+    Example:
+      watchword-agent run --state /var/lib/watchword-agent
+    \b
+    Exit codes:
+      0  ended by a signal
+      1  cannot start: not enrolled, wrong settings, unsafe files, another agent is running
+      2  wrong usage
+    """
+    with _failures_exit():
+        asyncio.run(app.run_agent(_settings(config, options)))
+
+
+@main.command("status")
+@click.option("--json", "as_json", is_flag=True, help="For scripts.")
+@_state_options
+def status_command(config: Path | None, as_json: bool, **options: object) -> None:  # noqa: FBT001 -- click passes by name
+    """Show what the running agent knows: connection, and each check with its reason.
+
+    \b
+    Example:
+      watchword-agent status --json | jq '.checks[] | select(.passed | not)'
+    \b
+    Exit codes:
+      0  connected, and every check passes
+      1  connected, and a check does not pass or its result has expired
+      2  not running, not connected, or not enrolled; wrong usage
+    """
+    with _failures_exit(code=2):
+        enrollment, status, running = app.agent_status(_settings(config, options).state_dir)
+        now = dt.datetime.now(tz=dt.UTC)
+        if status is None:
+            _say(f"enrolled with {enrollment.server} as `{enrollment.device_id}`, and never run: watchword-agent run")
+            sys.exit(2)
+        connected = running and status.connected and status.last_ack_at is not None
+        if as_json:
+            click.echo(
+                json.dumps({"running": running, **status.model_dump(mode="json"), "connected": running and status.connected})
+            )
+        else:
+            click.echo(render(status, running=running, now=now))
+    if not connected:
+        sys.exit(2)
+    sys.exit(0 if status.all_pass(now) else 1)
+
+
+def _settings(config: Path | None, options: dict[str, object]) -> Settings:
+    settings = load_settings(config, options)
+    log.configure(settings.log_level)
+    return settings
+
+
+def _token(token: str | None, token_file: Path | None) -> str:
+    if (token is None) == (token_file is None):
+        raise click.UsageError("give either --token or --token-file")
+    if token is not None:
+        return token.strip()
+    try:
+        with click.open_file(str(token_file), encoding="utf-8") as file:
+            return str(file.read(_MAX_TOKEN_FILE)).strip()
+    except OSError as error:
+        raise SettingsError(f"cannot read the token from `{token_file}`: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"`{token_file}` holds no token") from error
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
+
+
+@contextlib.contextmanager
+def _failures_exit(code: int = 1) -> Iterator[None]:
+    """The one place that turns an error into a message and an exit code."""
+    try:
+        yield
+    except AgentError as error:
+        _say(f"watchword-agent: {error}")
+        if isinstance(error, EnrollmentRefusedError):
+            _say("tell an operator the correlation id: the server's log says why under it")
+            _say("the device key is kept: the same command tries again with it")
+        elif isinstance(error, ServerUnreachableError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
+            _say("the server's certificate is not signed by a root known here: give --ca-file")
+        sys.exit(code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,155 @@
+"""What is plugged together: enrolling, running, and asking what a running agent knows."""
+
+import asyncio
+import contextlib
+import datetime as dt
+import secrets
+import signal
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+
+from watchword_agent import device_key, log
+from watchword_agent.channel import open_channel
+from watchword_agent.collect import Collector
+from watchword_agent.enrollment import enroll, token_id
+from watchword_agent.errors import DeviceKeyError, NotEnrolledError, SettingsError, StateDirectoryError
+from watchword_agent.identity import read_identity
+from watchword_agent.session import Attester
+from watchword_agent.settings import ServerAddress, Settings
+from watchword_agent.state import Enrollment, StateDirectory
+from watchword_agent.status import Status, StatusFile, read_status
+from watchword_agent.stream import AttestStream
+from watchword_agent.watch import StoreWatch
+
+
+@dataclass(frozen=True, slots=True)
+class EnrollOutcome:
+    """What enrolling led to; `already` if this state directory was enrolled with that server before."""
+
+    enrollment: Enrollment
+    already: bool
+
+
+async def enroll_device(settings: Settings, token: str) -> EnrollOutcome:
+    """Makes this device known to the server in the settings and keeps what it answers. Raises `AgentError`.
+
+    The device key is kept whatever happens: with the same token again, the same device comes back.
+    """
+    if settings.server is None:
+        raise SettingsError("`server`: missing; give `--server https://host:port`")
+    state = StateDirectory(settings.state_dir)
+    with contextlib.suppress(NotEnrolledError):
+        existing = state.enrollment()
+        if existing.server != settings.server:
+            raise StateDirectoryError(
+                f"`{state.path}` is enrolled with {existing.server} as `{existing.device_id}`: "
+                "give another `--state DIR`, or remove this one (its device key is lost then)"
+            )
+        return EnrollOutcome(existing, already=True)
+    token_id(token)
+    state.prepare()
+    key = device_key.load_or_create(state.key_path)
+    ca_file = settings.ca_file.absolute() if settings.ca_file is not None else None
+    async with open_channel(ServerAddress.parse(settings.server), ca_file=ca_file) as channel:
+        enrolled = await enroll(
+            channel,
+            token=token,
+            key=key,
+            identity=read_identity(hostname=settings.hostname, serial_number=settings.serial_number),
+            agent_version=_agent_version(),
+            timeout_seconds=settings.answer_timeout_seconds,
+        )
+    enrollment = Enrollment(
+        server=settings.server,
+        ca_file=ca_file,
+        device_id=enrolled.device_id,
+        key_id=key.key_id,
+        audience=enrolled.audience,
+        pending_approval=enrolled.pending_approval,
+        serial_number=settings.serial_number,
+        hostname=settings.hostname,
+    )
+    state.keep_enrollment(enrollment)
+    return EnrollOutcome(enrollment, already=False)
+
+
+async def run_agent(settings: Settings) -> None:
+    """Attests until SIGTERM or SIGINT. Raises `OperatorError` if it cannot start."""
+    state = StateDirectory(settings.state_dir)
+    enrollment = state.enrollment()
+    state.prepare()
+    with state.running():
+        key = _enrolled_key(state, enrollment)
+        server = settings.server or enrollment.server
+        status = StatusFile(
+            state.status_path, device_id=enrollment.device_id, server=server, now=lambda: dt.datetime.now(tz=dt.UTC)
+        )
+        attester = Attester(
+            device_id=enrollment.device_id,
+            key_id=key.key_id,
+            audience=enrollment.audience,
+            instance_id=secrets.token_bytes(16),
+            version=_agent_version(),
+        )
+        collector = Collector(
+            partial(
+                read_identity,
+                hostname=settings.hostname or enrollment.hostname,
+                serial_number=settings.serial_number or enrollment.serial_number,
+            )
+        )
+        watch = StoreWatch()
+        async with open_channel(ServerAddress.parse(server), ca_file=settings.ca_file or enrollment.ca_file) as channel:
+            stream = AttestStream(
+                channel, attester=attester, key=key, collector=collector, watch=watch, status=status, settings=settings
+            )
+            log.info(log.Event.STARTED, device_id=enrollment.device_id, server=server, state=state.path)
+            try:
+                with _signals_cancel(), contextlib.suppress(asyncio.CancelledError):
+                    async with asyncio.TaskGroup() as group:
+                        group.create_task(watch.run(stream.store_changed))
+                        group.create_task(stream.run())
+            finally:
+                status.stopped()
+                log.info(log.Event.STOPPED)
+
+
+def agent_status(state_directory: Path) -> tuple[Enrollment, Status | None, bool]:
+    """The enrollment, the last status written, and whether an agent is running. Raises `OperatorError`."""
+    state = StateDirectory(state_directory)
+    return state.enrollment(), read_status(state.status_path), state.is_running()
+
+
+def _enrolled_key(state: StateDirectory, enrollment: Enrollment) -> device_key.DeviceKey:
+    try:
+        key = device_key.load(state.key_path)
+    except FileNotFoundError as error:
+        raise DeviceKeyError(f"`{state.key_path}` is gone: remove `{state.path}` and enroll anew") from error
+    if key.key_id != enrollment.key_id:
+        raise DeviceKeyError(f"`{state.key_path}` is not the key that was enrolled: remove `{state.path}` and enroll anew")
+    return key
+
+
+@contextlib.contextmanager
+def _signals_cancel() -> Iterator[None]:
+    """SIGTERM and SIGINT cancel the current task, once each."""
+    task = asyncio.current_task()
+    if task is None or sys.platform == "win32":  # no signal handlers on its loops; Ctrl-C cancels by itself
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, task.cancel)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+
+def _agent_version() -> str:
+    return version("watchword")

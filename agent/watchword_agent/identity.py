@@ -1,0 +1,97 @@
+"""What the device says of itself: platform, host name, serial number, boot. What is not known is None, never a placeholder."""
+
+import os
+import re
+import socket
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from uuid import UUID
+
+# The field that `dmidecode -s system-serial-number` shows (readable by root alone), then ARM boards (NUL-terminated).
+SERIAL_NUMBER_FILES: Final = (Path("/sys/class/dmi/id/product_serial"), Path("/sys/firmware/devicetree/base/serial-number"))
+_BOOT_ID_FILE: Final = Path("/proc/sys/kernel/random/boot_id")
+
+# What vendors and hypervisors leave in the field when they have not filled it in.
+_JUNK: Final = re.compile(
+    r"[0\s]*|(.)\1{2,}|none|null|n/?a|unknown|invalid|oem|serial|not (specified|applicable|available|present|settable)|"
+    r"default string|default|empty|to be filled.*|(system |chassis |board |base board )?serial ?(number|#|no\.?)|"
+    r"sys-?1234567890|0?123456789(0|ABCDEF)?|\.+|-+",
+    re.IGNORECASE,
+)
+_NO_HOSTNAMES: Final = frozenset({"", "(none)", "localhost", "localhost.localdomain"})
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Unproven, and enough to fill in `${hostname}` and `${serial_number}`."""
+
+    platform: str  # linux, windows, mac
+    hostname: str | None
+    serial_number: str | None
+
+    @property
+    def variables(self) -> dict[str, str | None]:
+        """The variables of paths and names, by name."""
+        return {"hostname": self.hostname, "serial_number": self.serial_number}
+
+
+@dataclass(frozen=True, slots=True)
+class Boot:
+    """This run of the system. `boot_id` is empty where the kernel tells none."""
+
+    boot_id: bytes
+    uptime_ms: int
+
+
+def read_identity(*, hostname: str | None = None, serial_number: str | None = None) -> Identity:
+    """The device's identity now; what is given wins over what is found."""
+    return Identity(
+        platform=read_platform(),
+        hostname=hostname or read_hostname(),
+        serial_number=serial_number or read_serial_number(),
+    )
+
+
+def read_platform() -> str:
+    """`linux`, `windows` or `mac`; elsewhere what Python calls it."""
+    return {"win32": "windows", "darwin": "mac"}.get(sys.platform, sys.platform)
+
+
+def read_hostname() -> str | None:
+    """The node name as the administrator set it, short or fully qualified. Nothing is resolved: DNS is not the device's word."""
+    name = socket.gethostname() if sys.platform == "win32" else os.uname().nodename
+    return None if name.lower() in _NO_HOSTNAMES else name
+
+
+def read_serial_number(files: tuple[Path, ...] = SERIAL_NUMBER_FILES) -> str | None:
+    """The system's serial number from its firmware. Only Linux tells it by a file; elsewhere it has to be set."""
+    for path in files:
+        try:
+            with path.open("rb") as file:
+                found = file.read(256)
+        except OSError:
+            continue
+        text = found.split(b"\0")[0].decode("utf-8", "replace").strip()
+        if text.isprintable() and not _JUNK.fullmatch(text):
+            return text
+    return None
+
+
+def read_boot(boot_id_file: Path = _BOOT_ID_FILE) -> Boot:
+    """Which boot this is and how long it has lasted, suspended time included."""
+    try:
+        boot_id = UUID(boot_id_file.read_text(encoding="ascii").strip()).bytes
+    except (OSError, ValueError):
+        boot_id = b""
+    return Boot(boot_id=boot_id, uptime_ms=int(monotonic_seconds() * 1000))
+
+
+def monotonic_seconds() -> float:
+    """A clock that never steps and, where the system has one, goes on while it sleeps: a nonce ages then, too."""
+    if sys.platform == "linux":
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    else:  # noqa: RET505 -- mypy takes what follows a platform's return for unreachable
+        return time.monotonic()

@@ -1,0 +1,254 @@
+"""The stream to the server: connect, converse, and when it ends, come back in due time. Decides nothing: session.py does."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final, NoReturn
+
+import grpc
+
+from watchword.envelope import EVIDENCE_TYPE
+from watchword.v1 import posture_pb2 as pb
+from watchword.v1.posture_pb2_grpc import PostureServiceStub
+from watchword_agent import log
+from watchword_agent.backoff import Backoff, Uniform, system_uniform
+from watchword_agent.channel import failure_of, write
+from watchword_agent.collect import Collected, Collector
+from watchword_agent.device_key import DeviceKey
+from watchword_agent.errors import ForeignAudienceError, ProtocolViolationError, ServerError, ServerSilentError
+from watchword_agent.identity import monotonic_seconds, read_boot
+from watchword_agent.session import (
+    Accepted,
+    Attester,
+    Challenged,
+    CheckSet,
+    Collect,
+    Dismissed,
+    Draining,
+    Instructed,
+    Leave,
+    Notice,
+    Rejected,
+    Send,
+    Session,
+)
+from watchword_agent.settings import Settings
+from watchword_agent.status import StatusFile
+from watchword_agent.watch import StoreWatch
+
+_INBOX_SIZE: Final = 64
+_LONGEST_HINT_SECONDS: Final = 3600.0  # of the server, when to come back
+_LONGEST_WAIT_SECONDS: Final = 30.0  # timers stand still while the machine sleeps; the session's clock does not
+# Codes of the server that trying again soon will not change: an operator has to act, or another agent holds this identity.
+_REFUSAL_CODES: Final = frozenset({"device_not_active", "envelope_invalid", "evidence_foreign", "session_superseded"})
+
+_Call = grpc.aio.StreamStreamCall[pb.AttestRequest, pb.AttestResponse]
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """How a stream ended, and how soon to come back."""
+
+    code: str
+    detail: str = ""
+    refused: bool = False
+    at_once: bool = False
+    retry_after_seconds: float = 0
+
+
+class AttestStream:
+    """One device's conversation with its server, over as many streams as it takes."""
+
+    def __init__(
+        self,
+        channel: grpc.aio.Channel,
+        *,
+        attester: Attester,
+        key: DeviceKey,
+        collector: Collector,
+        watch: StoreWatch,
+        status: StatusFile,
+        settings: Settings,
+        clock: Callable[[], float] = monotonic_seconds,
+        uniform: Uniform = system_uniform,
+    ) -> None:
+        self._stub = PostureServiceStub(channel)
+        self._attester = attester
+        self._key = key
+        self._collector = collector
+        self._watch = watch
+        self._status = status
+        self._settings = settings
+        self._clock = clock
+        self._uniform = uniform
+        self._trouble = Backoff(settings.reconnect_base_seconds, settings.reconnect_cap_seconds, uniform)
+        self._refusal = Backoff(settings.refused_base_seconds, settings.refused_cap_seconds, uniform)
+        self._check_set = CheckSet()
+        self._verdicts: dict[str, tuple[bool, str]] = {}
+        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="collect")  # one that hangs lets no other start
+        self._inbox: asyncio.Queue[pb.AttestResponse | _End] = asyncio.Queue(_INBOX_SIZE)
+        self._store_changed = False
+        self._news = asyncio.Event()
+
+    def store_changed(self) -> None:
+        """Something watched has changed: attest at once, or on connecting if there is no stream."""
+        self._store_changed = True
+        self._news.set()
+
+    async def run(self) -> NoReturn:
+        """Attests for as long as it is let."""
+        try:
+            while True:
+                end = await self._one_stream()
+                if end.at_once:
+                    log.info(log.Event.DISCONNECTED, code=end.code)
+                    continue
+                delay = self._delay_after(end)
+                log.warning(log.Event.DISCONNECTED, code=end.code, detail=end.detail or None, retry_seconds=delay)
+                self._status.troubled(end.code, end.detail, retry_seconds=delay, connected=False)
+                await asyncio.sleep(delay)
+        finally:
+            self._worker.shutdown(wait=False, cancel_futures=True)
+
+    async def _one_stream(self) -> _End:
+        session = Session(
+            attester=self._attester,
+            check_set=self._check_set,
+            uniform=self._uniform,
+            retry_delay=lambda code: self._retry_delay(refused=code in _REFUSAL_CODES),
+            answer_timeout_seconds=self._settings.answer_timeout_seconds,
+        )
+        self._inbox = asyncio.Queue(_INBOX_SIZE)
+        call = self._stub.Attest()
+        reader = asyncio.create_task(self._read(call))
+        try:
+            end = await self._converse(call, session)
+        except (ProtocolViolationError, ForeignAudienceError) as error:
+            end = _End("protocol_violation", str(error), refused=True)
+        except ServerError as error:
+            end = _End("unavailable", str(error))
+        finally:
+            self._check_set = session.check_set
+            reader.cancel()
+            call.cancel()
+            await asyncio.wait([reader])
+        if session.rejected_for_good:  # that is why, however the stream ended then
+            code = session.rejected_for_good
+            return _End(code, "evidence was rejected", code in _REFUSAL_CODES, retry_after_seconds=end.retry_after_seconds)
+        return end
+
+    async def _read(self, call: _Call) -> None:
+        try:
+            while isinstance(response := await call.read(), pb.AttestResponse):
+                await self._receive(response)
+            await self._receive(_End("ended", "the server ended the stream"))
+        except grpc.aio.AioRpcError as error:
+            failure = failure_of(error)
+            refused = failure.is_refusal or failure.code in _REFUSAL_CODES
+            await self._receive(_End(failure.code, failure.text, refused, retry_after_seconds=failure.retry_after_seconds))
+
+    async def _receive(self, event: pb.AttestResponse | _End) -> None:
+        await self._inbox.put(event)
+        self._news.set()
+
+    async def _converse(self, call: _Call, session: Session) -> _End:
+        while True:
+            self._news.clear()
+            while not self._inbox.empty():
+                event = self._inbox.get_nowait()
+                if isinstance(event, _End):
+                    return event
+                notice = session.receive(event, self._clock())
+                if isinstance(notice, Dismissed):
+                    return _End(notice.code, "", notice.code in _REFUSAL_CODES, retry_after_seconds=notice.retry_after_seconds)
+                self._note(notice)
+            if self._store_changed:
+                self._store_changed = False
+                log.debug(log.Event.STORE_CHANGED)
+                session.store_changed(self._clock())
+            match session.poll(self._clock()):
+                case Send(request):
+                    await self._write(call, request)
+                case Collect() as task:
+                    await self._write(call, await self._evidence(session, task))
+                case Leave():
+                    return _End("draining", at_once=session.accepted > 0)  # else two that drain would play ball with us
+                case None:
+                    await self._wait_for_news(session.next_due() - self._clock())
+
+    async def _evidence(self, session: Session, task: Collect) -> pb.AttestRequest:
+        collected = await self._collect(task)
+        evidence = session.evidence(collected, read_boot(), now=self._clock(), wall_time=time.time())
+        return pb.AttestRequest(envelope=self._key.sign(EVIDENCE_TYPE, evidence.SerializeToString()))
+
+    async def _collect(self, task: Collect) -> Collected:
+        loop, checks = asyncio.get_running_loop(), task.check_set.checks
+        try:
+            async with asyncio.timeout(self._settings.collection_timeout_seconds):
+                # Watched first: what changes while it is being collected is noticed.
+                await self._watch.update(await loop.run_in_executor(self._worker, self._collector.watched, checks))
+                return await loop.run_in_executor(self._worker, self._collector.collect, checks, task.binding)
+        except TimeoutError:
+            return self._collector.timed_out(checks)
+
+    async def _write(self, call: _Call, request: pb.AttestRequest) -> None:
+        try:
+            async with asyncio.timeout(self._settings.answer_timeout_seconds):
+                await write(call, request)
+        except TimeoutError as error:
+            raise ServerSilentError("the server does not read") from error
+        except grpc.aio.AioRpcError:
+            return  # the reader gets the same, and says so
+
+    async def _wait_for_news(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(min(seconds, _LONGEST_WAIT_SECONDS)):
+                await self._news.wait()
+
+    def _delay_after(self, end: _End) -> float:
+        if end.retry_after_seconds > 0:  # the server knows best; spread, as all its devices may have heard the same
+            hint = min(end.retry_after_seconds, _LONGEST_HINT_SECONDS)
+            return self._uniform(hint, 1.5 * hint)
+        return self._retry_delay(refused=end.refused)
+
+    def _retry_delay(self, *, refused: bool) -> float:
+        return (self._refusal if refused else self._trouble).next()
+
+    def _note(self, notice: Notice | None) -> None:
+        match notice:
+            case Challenged(epoch):
+                log.info(log.Event.CONNECTED, server=self._status.status.server, epoch=epoch)
+                self._status.connected()
+            case Accepted(sequence, results):
+                self._trouble.reset()
+                self._refusal.reset()
+                log.debug(log.Event.EVIDENCE_ACCEPTED, sequence=sequence, results=len(results))
+                self._note_changes(results)
+                self._status.accepted(results)
+            case Rejected(code, retry_seconds):
+                log.warning(log.Event.EVIDENCE_REJECTED, code=code, retry_seconds=retry_seconds)
+                if retry_seconds is not None:
+                    self._status.troubled(code, "evidence was rejected", retry_seconds=retry_seconds, connected=True)
+            case Instructed(check_set):
+                log.info(log.Event.CHECK_SET_RECEIVED, revision=check_set.revision, checks=len(check_set.checks))
+            case Draining(leave_seconds):
+                log.info(log.Event.DRAINING, leave_seconds=leave_seconds)
+            case _:
+                pass
+
+    def _note_changes(self, results: tuple[pb.CheckResult, ...]) -> None:
+        verdicts = {result.check_id: (result.passed, result.reason) for result in results}
+        for result in results:
+            if self._verdicts.get(result.check_id) != verdicts[result.check_id]:
+                detail = result.detail or None
+                log.info(
+                    log.Event.CHECK_CHANGED,
+                    check=result.name or result.check_id,
+                    passed=result.passed,
+                    reason=result.reason,
+                    detail=detail,
+                )
+        self._verdicts = verdicts

@@ -1,0 +1,1 @@
+"""Tests of the agent, against a server's half that is played by `fake_server.py`."""
