@@ -81,7 +81,7 @@ class StatusFile:
                 passed=result.passed,
                 reason=result.reason,
                 detail=result.detail,
-                expires_at=now + dt.timedelta(seconds=result.expires_in_seconds) if result.expires_in_seconds else None,
+                expires_at=now + dt.timedelta(seconds=result.expires_in_seconds) if result.HasField("expires_in_seconds") else None,
             )
             for result in results
         )

@@ -52,7 +52,8 @@ class PostureServiceServicer:
     def Enroll(self, request_iterator, context):
         """Makes a device known. One short stream:
         agent -> EnrollInit; server -> EnrollChallenge; agent -> SignedEnvelope(EnrollStatement); server -> EnrollResult.
-        Every refusal looks alike from outside: PERMISSION_DENIED with a correlation id for the operator's log.
+        Every refusal looks alike from outside: PERMISSION_DENIED, and in the trailing metadata `watchword-correlation-id` for the
+        operator's log.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

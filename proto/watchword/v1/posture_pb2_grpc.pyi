@@ -42,7 +42,8 @@ class PostureServiceStub:
     Enroll: _grpc.StreamStreamMultiCallable[_posture_pb2.EnrollRequest, _posture_pb2.EnrollResponse]
     """Makes a device known. One short stream:
       agent -> EnrollInit; server -> EnrollChallenge; agent -> SignedEnvelope(EnrollStatement); server -> EnrollResult.
-    Every refusal looks alike from outside: PERMISSION_DENIED with a correlation id for the operator's log.
+    Every refusal looks alike from outside: PERMISSION_DENIED, and in the trailing metadata `watchword-correlation-id` for the
+    operator's log.
     """
     Attest: _grpc.StreamStreamMultiCallable[_posture_pb2.AttestRequest, _posture_pb2.AttestResponse]
     """Keeps a device's standing fresh. One stream for as long as the agent runs:
@@ -56,7 +57,8 @@ class PostureServiceAsyncStub(PostureServiceStub):
     Enroll: _aio.StreamStreamMultiCallable[_posture_pb2.EnrollRequest, _posture_pb2.EnrollResponse]  # type: ignore[assignment]
     """Makes a device known. One short stream:
       agent -> EnrollInit; server -> EnrollChallenge; agent -> SignedEnvelope(EnrollStatement); server -> EnrollResult.
-    Every refusal looks alike from outside: PERMISSION_DENIED with a correlation id for the operator's log.
+    Every refusal looks alike from outside: PERMISSION_DENIED, and in the trailing metadata `watchword-correlation-id` for the
+    operator's log.
     """
     Attest: _aio.StreamStreamMultiCallable[_posture_pb2.AttestRequest, _posture_pb2.AttestResponse]  # type: ignore[assignment]
     """Keeps a device's standing fresh. One stream for as long as the agent runs:
@@ -73,7 +75,8 @@ class PostureServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_posture_pb2.EnrollResponse], _abc.AsyncIterator[_posture_pb2.EnrollResponse]]:
         """Makes a device known. One short stream:
           agent -> EnrollInit; server -> EnrollChallenge; agent -> SignedEnvelope(EnrollStatement); server -> EnrollResult.
-        Every refusal looks alike from outside: PERMISSION_DENIED with a correlation id for the operator's log.
+        Every refusal looks alike from outside: PERMISSION_DENIED, and in the trailing metadata `watchword-correlation-id` for the
+        operator's log.
         """
 
     @_abc_1.abstractmethod

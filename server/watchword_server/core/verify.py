@@ -51,6 +51,9 @@ COLLECTION_ERRORS: Final = frozenset(
         "variable_unavailable",
         "variable_unsafe",
         "store_unsupported",
+        "kind_unsupported",
+        "collection_timeout",
+        "evidence_too_large",
     }
 )
 _MIN_CLAIM_AGE_SECONDS: Final = 60

@@ -24,6 +24,7 @@ from watchword_server.core.model import (
     SessionId,
 )
 from watchword_server.core.session import SendChallenge
+from watchword_server.core.verify import COLLECTION_ERRORS
 from watchword_server.errors import EnrollmentRefusedError, EvidenceMalformedError, ProtocolViolationError
 from watchword_server.services.enrollment import EnrollmentStatement
 
@@ -113,15 +114,12 @@ def challenge_to_wire(sent: SendChallenge, *, audience: str, ttl_seconds: float)
 
 def result_to_wire(result: PostureResult, *, name: str, now: Instant) -> wire.CheckResult:
     """A result as the device's user may know it."""
-    remaining = 0 if result.expires_at is None else max(0, int(result.expires_at - now))
-    return wire.CheckResult(
-        check_id=result.check_id,
-        name=name,
-        passed=result.passed,
-        reason=result.reason,
-        expires_in_seconds=min(remaining, 0xFFFFFFFF),
-        detail=_detail(result),
+    message = wire.CheckResult(
+        check_id=result.check_id, name=name, passed=result.passed, reason=result.reason, detail=_detail(result)
     )
+    if result.expires_at is not None:
+        message.expires_in_seconds = min(max(0, int(result.expires_at - now)), 0xFFFFFFFF)
+    return message
 
 
 def check_set_to_wire(
@@ -212,5 +210,7 @@ def _text(value: str) -> str:
 
 def _detail(result: PostureResult) -> str:
     expected, received = result.expected.get(result.reason), result.received.get(result.reason)
+    if result.reason in COLLECTION_ERRORS or result.reason == "collection_failed":
+        return str(received or "")[:_MAX_TEXT]  # where the agent looked, in its own words
     parts = [f"expected {expected}" if expected is not None else "", f"found {received}" if received is not None else ""]
     return "; ".join(part for part in parts if part)[:_MAX_TEXT]
