@@ -113,13 +113,13 @@ async def test_devices_are_listed_by_time_of_enrollment_with_their_results(store
 # ---- Another key for a device -------------------------------------------------------------------------------------------
 
 
-async def test_a_new_key_keeps_the_device_and_its_epoch_but_no_result(store: Store) -> None:
+async def test_a_new_key_keeps_the_device_raises_its_epoch_and_leaves_no_result(store: Store) -> None:
     before = await enroll_in_session(store, "d", serial_number="S1")
     await store.commit_evidence(a_commit("d", a_judged_claim("d", proves=CERTIFICATE, expires_at=later(900))))
     await store.add_enrollment_token(a_token("again", device_id=before.id))
     again = an_enrollment("not used", key="new", token_id="again", serial_number="S1", hostname="reinstalled")
     replaced = await store.enroll(again, now=later(60))
-    assert replaced == replace(before, key=a_key("new"), hostname="reinstalled")
+    assert replaced == replace(before, key=a_key("new"), hostname="reinstalled", epoch=before.epoch + 1)
     posture = await store.posture(before.id)
     assert posture is not None
     assert (posture.device, dict(posture.results)) == (replaced, {})

@@ -87,6 +87,7 @@ class RevisionedCache(Generic[K, V]):
         load = self._loads.get(key)
         if load is None:
             load = self._loads[key] = _Load(asyncio.ensure_future(self._fill(key)))
+            load.task.add_done_callback(_retrieve)
         try:
             # Shielded: one waiter that gives up must not take the answer from the others.
             return await asyncio.wait_for(asyncio.shield(load.task), self._deadline_seconds)
@@ -136,6 +137,12 @@ class RevisionedCache(Generic[K, V]):
             return value
         finally:
             del self._loads[key]
+
+
+def _retrieve(task: "asyncio.Task[V | None]") -> None:
+    """Marks the outcome as seen: all who waited may have given up."""
+    if not task.cancelled():
+        task.exception()
 
 
 @dataclass(slots=True)
@@ -198,17 +205,13 @@ class PostureCache:
     def hold(self, narrowing: Narrowing) -> None:
         """The narrowing's commit failed: it holds until a later commit about the same checks is done.
 
-        One entry a device, however often a store that is away is tried.
+        One entry a device, however often a store that is away is tried. A check that passes in the narrowing's evidence, yet
+        failed in what is held already, stays failed: only a commit widens access.
         """
         self._drop(narrowing)
         held = self._held.get(narrowing.device_id, narrowing)
         self._held[narrowing.device_id] = replace(
-            narrowing,
-            results={
-                **{check_id: result for check_id, result in held.results.items() if check_id not in narrowing.covers},
-                **narrowing.results,
-            },
-            state=narrowing.state or held.state,
+            narrowing, results={**held.results, **narrowing.results}, state=narrowing.state or held.state
         )
         self._overlaid.pop(narrowing.device_id, None)
 

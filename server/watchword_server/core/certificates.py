@@ -39,6 +39,15 @@ _UNDERSTOOD: Final = frozenset(
         ExtensionOID.SUBJECT_ALTERNATIVE_NAME,
     }
 )
+# What the library raises for DER that it cannot make sense of; these errors have no base in common.
+_UNREADABLE: Final = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
 
 _E = TypeVar("_E", bound=x509.ExtensionType)
 
@@ -131,7 +140,7 @@ def load_certificate(der: bytes) -> x509.Certificate:
     try:
         certificate = x509.load_der_x509_certificate(der)
         _ = (certificate.extensions, certificate.public_key(), certificate.subject, certificate.issuer)
-    except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion, x509.DuplicateExtension) as error:
+    except _UNREADABLE as error:
         raise CertificateRefusedError("certificate_malformed") from error
     return certificate
 

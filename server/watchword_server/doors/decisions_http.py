@@ -23,11 +23,11 @@ class DecisionsHttp:
 
     async def __call__(self, scope: _Scope, receive: _Receive, send: _Send) -> None:
         """ASGI."""
-        del receive  # no contract here has a body; uvicorn drops one that comes
+        del receive  # no contract here has a body; uvicorn drops one that comes, and ours where HEAD was asked
         match scope["path"]:
             case auth_request.PATH:
                 answer = await self.auth_request.answer(scope[PEER])
-                await _respond(send, answer.status, answer.headers, b"" if scope["method"] == "HEAD" else answer.body)
+                await _respond(send, answer.status, answer.headers, answer.body)
             case "/livez":
                 await _respond_json(send, 200, {"status": "ok"})
             case "/readyz":

@@ -1,4 +1,4 @@
-"""Errors to status codes: one total table (`tests/test_errors.py`). Subclasses inherit their parent's row."""
+"""Errors to status codes: one total table (`tests/doors/test_status.py`). Subclasses inherit their parent's row."""
 
 from collections.abc import Mapping
 from typing import Final

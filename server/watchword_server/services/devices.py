@@ -1,11 +1,13 @@
 """Operators' acts on devices: approve, revoke."""
 
-from dataclasses import dataclass
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import structlog
 
 from watchword_server import events
-from watchword_server.core.model import DeviceId, DeviceState
+from watchword_server.core.model import Device, DeviceId, DeviceState, Fingerprint
 from watchword_server.errors import NotFoundError, ServiceError
 from watchword_server.ports import Clock, DeviceStore, PostureMemory
 from watchword_server.services.connections import Connections
@@ -26,6 +28,7 @@ class Devices:
     rules: RulesInForce
     connections: Connections
     clock: Clock
+    _one_approval: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def revoke(self, device_id: DeviceId) -> None:
         """Ends a device for good: in memory at once, durable when this returns, its stream closed.
@@ -52,15 +55,43 @@ class Devices:
         for certificate in {proven_by(result) for result in posture.results.values()} - {None}:
             if certificate is not None:
                 self.memory.forget_certificate(certificate, revision=revision)
-                await self.rejudging.certificate(certificate, self.rules.current)
+                await self._rejudge(certificate)
+
+    async def _rejudge(self, certificate: Fingerprint) -> None:
+        try:
+            await self.rejudging.certificate(certificate, self.rules.current)
+        except ServiceError:
+            # The device is revoked all the same; others that its certificate flagged are judged again with their next evidence.
+            _log.exception(events.SETTLE_FAILED, certificate_sha256=certificate.hex())
 
     async def approve(self, device_id: DeviceId) -> None:
-        """Lets a pending device attest; a device that held its serial number is revoked by it. Raises as `revoke`."""
-        before = {posture.device.id: posture.device.state for posture in await self.store.devices()}
-        revision = await self.store.set_device_state(device_id, DeviceState.ACTIVE, now=self.clock.now())
-        for posture in await self.store.devices():
-            if before.get(posture.device.id) is not posture.device.state:
-                self.memory.forget_device(posture.device.id, revision=revision)
-                if posture.device.state is DeviceState.REVOKED:
-                    self.connections.close(posture.device.id, "device_revoked")
-                _log.info(events.DEVICE_STATE_CHANGED, device_id=posture.device.id, state=posture.device.state.value)
+        """Lets a pending device attest; it revokes another with its serial number, in memory at once. Raises as `revoke`."""
+        async with self._one_approval:
+            replaced = _replaced_by(device_id, [posture.device for posture in await self.store.devices()])
+            locks = [self.memory.narrow(other, state=DeviceState.REVOKED) for other in replaced]
+            try:
+                revision = await self.store.set_device_state(device_id, DeviceState.ACTIVE, now=self.clock.now())
+            except ServiceError:
+                for lock in locks:
+                    self.memory.hold(lock)
+                raise
+            except Exception:
+                for lock in locks:
+                    self.memory.settle(lock)
+                raise
+            self.memory.forget_device(device_id, revision=revision)
+            for lock in locks:
+                self.memory.forget_device(lock.device_id, revision=revision)
+                self.memory.settle(lock, revision=revision)
+                self.connections.close(lock.device_id, "device_revoked")
+        _log.info(events.DEVICE_STATE_CHANGED, device_id=device_id, state=DeviceState.ACTIVE.value)
+        for other in replaced:
+            _log.info(events.DEVICE_STATE_CHANGED, device_id=other, state=DeviceState.REVOKED.value)
+
+
+def _replaced_by(device_id: DeviceId, devices: Sequence[Device]) -> list[DeviceId]:
+    """The active devices with the serial number of a pending one."""
+    numbers = {device.serial_number for device in devices if device.id == device_id and device.state is DeviceState.PENDING} - {
+        None
+    }
+    return [device.id for device in devices if device.state is DeviceState.ACTIVE and device.serial_number in numbers]

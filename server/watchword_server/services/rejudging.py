@@ -79,7 +79,8 @@ class Rejudging:
     ) -> None:
         for narrowing in narrowings:
             self.memory.forget_device(narrowing.device_id, revision=revision)
-            self.memory.settle(narrowing, revision=revision)
+            # Without the revision: judging older claims again does not end what newer evidence holds that the store did not take.
+            self.memory.settle(narrowing)
         for stored, item in changed:
             for certificate in {stored.judged.proven_certificate, item.judged.proven_certificate}:
                 if certificate is not None:

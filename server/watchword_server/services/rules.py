@@ -13,7 +13,7 @@ from watchword_server.configuration.document.sections import validate_document
 from watchword_server.configuration.plan import plan_changes
 from watchword_server.core.model import CheckId
 from watchword_server.core.rules import RuleSnapshot, compile_rules
-from watchword_server.errors import StoreUnavailableError
+from watchword_server.errors import ServiceError
 from watchword_server.ports import Clock, RuleStore, StoredObject
 from watchword_server.services.connections import CheckSetChanged, Connections
 from watchword_server.services.rejudging import Rejudging
@@ -58,6 +58,8 @@ class Rules:
         parsed = validate_document(document)
         async with self._one_at_a_time:
             existing, revision = await self.store.load_rules()
+            if revision != self.in_force.current.rules.revision:  # committed before, by a change that was not heard of since
+                await self._take_effect(existing, revision)
             plan = await asyncio.to_thread(plan_changes, parsed, existing, new_id=lambda: str(uuid.uuid4()), prune=prune)
             await asyncio.to_thread(_compile, plan.result, revision)  # what cannot be compiled must not be committed
             if dry_run or plan.changes_nothing:
@@ -72,7 +74,7 @@ class Rules:
         changed = _changed_checks(self.in_force.current, snapshot)
         try:
             await self.rejudging.checks(changed, snapshot)
-        except StoreUnavailableError:
+        except ServiceError:
             # Committed rules hold whatever else fails; a result judged under the old ones is no result.
             _log.exception(events.SETTLE_FAILED, checks=len(changed))
         # No await between the last commit above and this line: no decision sees new results under old rules.

@@ -24,7 +24,7 @@ from watchword_server.core.model import (
 from watchword_server.core.rules import RuleSnapshot
 from watchword_server.core.session import AttestSession, JudgeEnvelope
 from watchword_server.core.verify import VerifiedEvidence, verify_evidence
-from watchword_server.errors import EvidenceRejectedError, ServiceError, StoreUnavailableError, SupersededError
+from watchword_server.errors import EvidenceRejectedError, ServiceError, SupersededError
 from watchword_server.ports import Clock, DeviceStore, EventLog, EvidenceCommit, Narrowing, PostureMemory
 from watchword_server.services.judging import is_live, judge_evidence, mark_clone, posture_event, proven_by
 from watchword_server.services.rejudging import Rejudging
@@ -145,7 +145,7 @@ class Verifier:
             self.memory.settle(narrowing, revision=revision)
         try:
             results = await self._settle_holders(touched, device, results, now=now)
-        except StoreUnavailableError:
+        except ServiceError:
             # This device's evidence is durable and may be acknowledged; the others stay narrowed in memory until their next.
             _log.exception(events.SETTLE_FAILED, device_id=device.id)
             for narrowing in narrowed_others:

@@ -3,18 +3,18 @@
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, Self
 from urllib.parse import unquote
 
 import grpc
 import structlog
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from watchword_server import events
 from watchword_server.doors.status import grpc_status
-from watchword_server.errors import RateLimitedError, WatchwordError
+from watchword_server.errors import ProtocolViolationError, RateLimitedError, WatchwordError
 from watchword_server.peer import Peer
 
 _log = structlog.get_logger(__name__)
@@ -133,23 +133,19 @@ def _rpc_handler(method: Method, socket_name: str | None) -> Any:  # noqa: ANN40
     if isinstance(method, UnaryMethod):
         unary = method.handler
 
-        async def call(request: Message, context: grpc.aio.ServicerContext[Any, Any]) -> Message:
+        async def call(request: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> Message:
             try:
-                return await unary(request, _peer(context, socket_name))
+                return await unary(_parse(method.request_type, request), _peer(context, socket_name))
             except WatchwordError as error:
                 await _abort(context, error)
             except Exception:  # noqa: BLE001 - its text must not reach the peer
                 await _abort_internal(context, method)
 
-        return grpc.unary_unary_rpc_method_handler(
-            call,
-            request_deserializer=method.request_type.FromString,
-            response_serializer=_serialize,
-        )
+        return grpc.unary_unary_rpc_method_handler(call, response_serializer=_serialize)
     stream = method.handler
 
-    async def converse(requests: AsyncIterator[Message], context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Message]:
-        responses = stream(requests, _peer(context, socket_name))
+    async def converse(requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Message]:
+        responses = stream(_Parsed(requests, method.request_type), _peer(context, socket_name))
         try:
             async for response in responses:
                 yield response
@@ -161,11 +157,28 @@ def _rpc_handler(method: Method, socket_name: str | None) -> Any:  # noqa: ANN40
             if inspect.isasyncgen(responses):
                 await responses.aclose()
 
-    return grpc.stream_stream_rpc_method_handler(
-        converse,
-        request_deserializer=method.request_type.FromString,
-        response_serializer=_serialize,
-    )
+    return grpc.stream_stream_rpc_method_handler(converse, response_serializer=_serialize)
+
+
+@dataclass(frozen=True, slots=True)
+class _Parsed:
+    """A stream's messages. Parsed here and not by grpc, to which bytes that are no message are a fault of ours."""
+
+    requests: AsyncIterator[bytes]
+    request_type: type[Message]
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Message:
+        return _parse(self.request_type, await anext(self.requests))
+
+
+def _parse(request_type: type[Message], raw: bytes) -> Message:
+    try:
+        return request_type.FromString(raw)
+    except DecodeError as error:
+        raise ProtocolViolationError(f"not a {request_type.__name__}") from error
 
 
 def _serialize(message: Message) -> bytes:

@@ -20,8 +20,9 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-
-_MAX_BEFORE_BODY: Final = 1024 * 1024  # bytes that may arrive before a request's headers are complete
+_MAX_HEAD_BYTES: Final = 256 * 1024  # a certificate and a long URL fit in well
+_HEAD_SECONDS: Final = 10.0
+_HEAD_TOO_LARGE: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,29 +34,16 @@ class _Connection:
 class _PeerProtocol(HttpToolsProtocol):
     """Tells the application who the connection belongs to, TLS certificate included; uvicorn's scope does not.
 
-    And ends connections whose headers never do: the parser by itself would collect them for ever.
+    And ends connections whose headers or trailers never do: the parser by itself would collect them for ever, as slowly as they
+    come.
     """
 
-    _in_headers = True
-    _received = 0
-
-    def data_received(self, data: bytes) -> None:
-        self._received += len(data)
-        if self._in_headers and self._received > _MAX_BEFORE_BODY:
-            self.transport.close()
-            return
-        super().data_received(data)
-
-    def on_message_begin(self) -> None:
-        self._in_headers, self._received = True, 0
-        super().on_message_begin()
-
-    def on_headers_complete(self) -> None:
-        self._in_headers, self._received = False, 0
-        super().on_headers_complete()
+    _head_deadline: asyncio.TimerHandle | None = None
+    _undelivered_bytes = 0  # since the parser last told of a whole head, a piece of a body, or a whole request
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # narrower, as uvicorn's own
         super().connection_made(transport)
+        self._expect_head()
         connection = _Connection(
             address=self.client[0] if self.client else "unix", subject_alternative_names=_certificate_names(transport)
         )
@@ -66,6 +54,44 @@ class _PeerProtocol(HttpToolsProtocol):
             await application(scope, receive, send)
 
         self.app = with_connection
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._head_arrived()
+
+    def data_received(self, data: bytes) -> None:
+        self._undelivered_bytes += len(data)
+        super().data_received(data)
+        if self._undelivered_bytes > _MAX_HEAD_BYTES and not self.transport.is_closing():
+            if self.cycle is None or self.cycle.response_complete:
+                self.transport.write(_HEAD_TOO_LARGE)
+            self.transport.close()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._expect_head()
+
+    def on_headers_complete(self) -> None:
+        self._head_arrived()
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._undelivered_bytes = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._undelivered_bytes = 0
+        super().on_message_complete()
+
+    def _expect_head(self) -> None:
+        if self._head_deadline is None:
+            self._head_deadline = self.loop.call_later(_HEAD_SECONDS, self.transport.close)
+
+    def _head_arrived(self) -> None:
+        self._undelivered_bytes = 0
+        if self._head_deadline is not None:
+            self._head_deadline.cancel()
+            self._head_deadline = None
 
 
 class _Server(uvicorn.Server):
@@ -109,7 +135,6 @@ class HttpServer:
             server_header=False,
             timeout_graceful_shutdown=5,
             timeout_keep_alive=75,
-            h11_max_incomplete_event_size=64 * 1024,
             limit_concurrency=4096,
         )
         config.load()

@@ -92,7 +92,10 @@ def _create(connection: Connection, plan: EnrollmentPlan, enrollment: ProvenEnro
 
 
 def _replace_key(transaction: WriteTransaction, plan: EnrollmentPlan, enrollment: ProvenEnrollment, *, now: Instant) -> None:
-    """The device stays, with its epoch; what its old key signed does not count any more. What is not known now stays known."""
+    """The device stays; what its old key signed does not count any more. What is not known now stays known.
+
+    The epoch goes up: a session of the old key that is in the middle of a commit must not get through after this.
+    """
     inventory = enrollment.inventory
     known = {"hostname": inventory.hostname, "serial_number": inventory.serial_number}
     transaction.connection.execute(
@@ -102,6 +105,7 @@ def _replace_key(transaction: WriteTransaction, plan: EnrollmentPlan, enrollment
             **_key_columns(enrollment),
             state=plan.state.value,
             platform=inventory.platform,
+            epoch=devices.c.epoch + 1,
             **{name: value for name, value in known.items() if value is not None},
         )
     )

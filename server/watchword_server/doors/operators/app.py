@@ -10,9 +10,11 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from watchword_server.adapters.metrics import Metrics
 from watchword_server.doors.operators.authentication import Authentication
 from watchword_server.doors.operators.devices import DeviceRoutes
-from watchword_server.doors.operators.failures import add_error_handlers, error_response
+from watchword_server.doors.operators.failures import add_error_handlers, error_response, refusal
 from watchword_server.doors.operators.rules import RuleRoutes
 from watchword_server.doors.operators.tokens import TokenRoutes
+from watchword_server.errors import WatchwordError
+from watchword_server.peer import PEER
 from watchword_server.services.connections import Connections
 from watchword_server.services.rules_in_force import RulesInForce
 
@@ -36,7 +38,8 @@ class OperatorsDoor:
     def __post_init__(self) -> None:
         self.app = FastAPI(title="Watchword", docs_url=None, redoc_url=None, openapi_url=None)
         add_error_handlers(self.app)
-        self.app.middleware("http")(_bounded)
+        self.app.middleware("http")(self._from_somebody)
+        self.app.middleware("http")(_bounded)  # the last one added is the first one asked
         self.app.add_api_route("/livez", self.live, methods=["GET"])
         self.app.add_api_route("/readyz", self.ready, methods=["GET"])
         self.app.add_api_route("/metrics", self.scrape, methods=["GET"])
@@ -58,6 +61,15 @@ class OperatorsDoor:
         self.metrics.connected_agents.set(len(self.connections))
         self.metrics.rules_revision.set(self.in_force.current.rules.revision)
         return Response(generate_latest(self.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    async def _from_somebody(self, request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+        """Nobody without a token has a body read: FastAPI parses it before it asks a route's dependencies."""
+        if request.url.path.startswith("/api/"):
+            try:
+                await self.authentication.role(request.scope[PEER])
+            except WatchwordError as error:
+                return refusal(error)
+        return await call_next(request)
 
 
 async def _bounded(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:

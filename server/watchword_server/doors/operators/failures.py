@@ -36,9 +36,8 @@ def error_response(
     return JSONResponse({"error": {"code": code, "message": message, "problems": problems or []}}, status, headers)
 
 
-async def _ours(_: Request, error: Exception) -> JSONResponse:
-    if not isinstance(error, WatchwordError):
-        raise error
+def refusal(error: WatchwordError) -> JSONResponse:
+    """One error of ours."""
     problems, headers = [], {}
     if isinstance(error, ConfigurationError):
         problems = [{"path": list(problem.path), "message": problem.message} for problem in error.problems]
@@ -46,6 +45,12 @@ async def _ours(_: Request, error: Exception) -> JSONResponse:
         headers["Retry-After"] = str(max(1, int(error.retry_after_seconds)))
     status = 403 if isinstance(error, ForbiddenError) else http_status(error)
     return error_response(status, error.code, str(error), problems=problems, headers=headers)
+
+
+async def _ours(_: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, WatchwordError):
+        raise error
+    return refusal(error)
 
 
 async def _invalid(_: Request, error: Exception) -> JSONResponse:

@@ -1,0 +1,92 @@
+"""Who may ask: by the one means its entry names, and by no other. There is no anonymous caller."""
+
+import pytest
+
+from doors.stage import MESH_SAN, MUTE_SECRET, SECRET_HEADER, Ask, Stage, check_request, nginx_peer
+from services.world import SECRET
+from watchword_server.errors import CallerRefusedError
+from watchword_server.peer import OPERATORS_SOCKET, Peer
+
+
+def peer(ask: Ask, *, socket_name: str | None = None, names: tuple[str, ...] = ()) -> Peer:
+    """The proxy, as a transport knows it."""
+    return Peer("127.0.0.1", names, socket_name, nginx_peer(ask).metadata)
+
+
+def who(stage: Stage, from_peer: Peer, ask: Ask) -> str | None:
+    """As whom both doors hear this peer; None: as nobody."""
+    nginx = stage.nginx(ask, peer=from_peer)
+    if nginx.reason == "caller_refused":
+        assert nginx.status == 401
+        with pytest.raises(CallerRefusedError):
+            stage.check(check_request(ask), from_peer)
+        return None
+    envoy = stage.check(check_request(ask), from_peer)
+    callers = {str(stage.record(told)["caller"]) for told in (envoy, nginx)}
+    (caller,) = callers
+    return caller
+
+
+@pytest.mark.parametrize(("secret", "caller"), [(SECRET, "edge"), (MUTE_SECRET, "mute")])
+def test_a_secret_names_its_caller(stage: Stage, secret: str, caller: str) -> None:
+    ask = Ask(secrets=(secret,))
+    assert who(stage, peer(ask), ask) == caller
+
+
+def test_a_socket_names_its_caller_whatever_secret_is_said_there(stage: Stage) -> None:
+    for secrets in ((), (SECRET,), (MUTE_SECRET,), ("wrong",), (SECRET, SECRET)):
+        ask = Ask(secrets=secrets)
+        assert who(stage, peer(ask, socket_name="local"), ask) == "local"
+
+
+@pytest.mark.parametrize("name", ["edge", "mute", "mesh", "nobody", "", OPERATORS_SOCKET])
+def test_a_socket_of_no_caller_that_uses_one_is_nobodys_whatever_secret_is_said_there(stage: Stage, name: str) -> None:
+    """Were the secret to count there, whoever may open one proxy's socket could be another."""
+    ask = Ask(secrets=(SECRET,))
+    assert who(stage, peer(ask, socket_name=name), ask) is None
+
+
+def test_a_certificate_names_its_caller(stage: Stage) -> None:
+    ask = Ask(secrets=())
+    assert who(stage, peer(ask, names=(MESH_SAN,)), ask) == "mesh"
+    assert who(stage, peer(ask, names=("spiffe://corp.example/other", MESH_SAN)), ask) == "mesh"
+
+
+@pytest.mark.parametrize("name", [MESH_SAN.upper(), MESH_SAN + "/", MESH_SAN[:-1], "mesh", "edge", ""])
+def test_another_certificate_names_nobody(stage: Stage, name: str) -> None:
+    ask = Ask(secrets=())
+    assert who(stage, peer(ask, names=(name,)), ask) is None
+
+
+def test_a_caller_with_a_certificate_or_a_socket_has_no_secret(stage: Stage) -> None:
+    """Neither its name nor nothing at all is one."""
+    for secret in ("mesh", "local", MESH_SAN, ""):
+        ask = Ask(secrets=(secret,))
+        assert who(stage, peer(ask), ask) is None
+
+
+def test_a_refused_caller_is_counted_and_told_nothing_more(stage: Stage) -> None:
+    told = stage.nginx(Ask(stage.credential, secrets=("wrong",)))
+    assert told.headers.keys() == {"x-watchword-reason", "content-type", "cache-control"}
+    counted = stage.world.house.ext_authz.metrics.callers_refused.labels("ext_authz_grpc")
+    before = counted._value.get()
+    with pytest.raises(CallerRefusedError) as refusal:
+        stage.envoy(Ask(stage.credential, secrets=("wrong",)))
+    assert counted._value.get() == before + 1
+    assert "wrong" not in str(refusal.value)
+
+
+def test_a_caller_that_is_removed_is_refused_at_once(stage: Stage) -> None:
+    ask = Ask(secrets=(MUTE_SECRET,))
+    rules = stage.world.rules
+    without = {**rules, "callers": [caller for caller in rules["callers"] if caller["name"] != "mute"]}
+    stage.run(stage.world.apply(without, prune=True))
+    assert who(stage, peer(ask), ask) is None
+    stage.run(stage.world.apply(rules))
+    assert who(stage, peer(ask), ask) == "mute"
+
+
+def test_the_secret_is_never_in_what_is_kept_of_a_decision(stage: Stage) -> None:
+    told = stage.envoy(Ask(stage.credential, headers=((SECRET_HEADER, SECRET),)))
+    assert SECRET not in str(stage.record(told))
+    assert SECRET not in str(told)
