@@ -81,7 +81,7 @@ class StatusFile:
                 passed=result.passed,
                 reason=result.reason,
                 detail=result.detail,
-                expires_at=now + dt.timedelta(seconds=result.expires_in_seconds) if result.HasField("expires_in_seconds") else None,
+                expires_at=_expiry(result, now),
             )
             for result in results
         )
@@ -164,3 +164,7 @@ def _span(span: dt.timedelta) -> str:
         if seconds >= 2 * length:
             return f"{seconds // length} {unit}"
     return f"{seconds} s"
+
+
+def _expiry(result: pb.CheckResult, now: dt.datetime) -> dt.datetime | None:
+    return now + dt.timedelta(seconds=result.expires_in_seconds) if result.HasField("expires_in_seconds") else None

@@ -72,7 +72,7 @@ class World:
     @classmethod
     @contextlib.asynccontextmanager
     async def open(cls, directory: Path, pki: Pki, **settings: Any) -> AsyncIterator[Self]:
-        """A house, new if the directory is; `rules` are `wiki_rules`, not applied yet. It is patient: a busy machine is no fault."""
+        """A house, new if the directory is; `rules` are `wiki_rules`, not applied yet. Patient: a busy machine is no fault."""
         house = await House.open(directory / "data", Settings(**{"cache": {"load_deadline_seconds": 10.0}, **settings}))
         try:
             yield cls(house, pki, inlined(wiki_rules(pki)))
