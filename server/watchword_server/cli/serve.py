@@ -83,6 +83,9 @@ def _settings(data: Path, config: Path | None, overrides: dict[str, Any]) -> Set
 
 
 def _run(data: Path, settings: Settings) -> None:
+    # A thread that computes (logs, the store) may hold the interpreter this long before the event loop gets it back; the default
+    # of 5 ms would be a decision's time many times over.
+    sys.setswitchinterval(0.0005)
     if sys.platform == "win32":  # pragma: no cover - uvloop is not there
         runner = asyncio.Runner()
     else:
