@@ -229,7 +229,10 @@ class _Stream:
             self._deadline = None
             self._connection = Connection(accepted.device, self._notify)
             self.door.connections.claim(self._connection)
-        if accepted.evidence.check_set_revision != check_set_revision(checks_of(accepted.device, self.door.rules.current)):
+        current = check_set_revision(checks_of(accepted.device, self.door.rules.current))
+        if accepted.evidence.check_set_revision == current:
+            self._check_set_sent = current  # known from an earlier stream; a change elsewhere is no news to this device
+        else:
             changed = self._tell(CheckSetChanged(0.0))
             if changed is not None:
                 yield changed
