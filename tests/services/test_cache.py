@@ -22,6 +22,7 @@ from services.values import (
     a_device,
     a_posture,
     a_result,
+    found,
 )
 from watchword_server.adapters.cache import CacheLimits, PostureCache, RevisionedCache
 from watchword_server.core.model import (
@@ -352,7 +353,7 @@ async def test_an_expired_result_stays_in_memory_and_is_known_as_expired(store: 
     for _ in range(3):
         posture = await memory.posture(DEVICE)
     assert store.asked[DEVICE] == 1
-    assert PostureView(posture, {CHECK: _check()}, NOW).standing(CHECK).standing is Standing.EXPIRED
+    assert PostureView(found(posture), {CHECK: _check()}, NOW).standing(CHECK).standing is Standing.EXPIRED
 
 
 async def test_a_commit_is_in_memory_at_once(store: SlowStore, memory: PostureCache) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from services.values import found
 from services.world import World
 from support.pki import Credential, Pki, root_authority
 from support.rules import HOST
@@ -32,7 +33,7 @@ async def standing(world: World, device_id: str) -> Standing:
     """How the check stands in memory now."""
     posture = await world.memory.posture(device_id)  # type: ignore[arg-type] # ids are text here
     snapshot = world.house.rules.in_force.current
-    return PostureView(posture, snapshot.rules.checks, world.house.clock.now()).standing(world.check_id()).standing
+    return PostureView(found(posture), snapshot.rules.checks, world.house.clock.now()).standing(world.check_id()).standing
 
 
 # ---- Stored claims -----------------------------------------------------------------------------------------------------

@@ -17,6 +17,8 @@ from watchword_server.core.model import (
     Instant,
     KeyAlgorithm,
     PostureResult,
+    Resolution,
+    ResolvedDevice,
 )
 
 NOW: Final = Instant(1_790_000_000.0)
@@ -25,6 +27,11 @@ OTHER_DEVICE: Final = DeviceId("dev_2")
 CHECK: Final = CheckId("check-1")
 OTHER_CHECK: Final = CheckId("check-2")
 CERTIFICATE: Final = Fingerprint(sha256(b"certificate").digest())
+
+
+def found(posture: DevicePosture | None) -> ResolvedDevice:
+    """The device of a request, found by what it proves; None: there is none."""
+    return ResolvedDevice(Resolution.ABSENT if posture is None else Resolution.FOUND, "found", posture=posture)
 
 
 def a_device(device_id: DeviceId = DEVICE, *, state: DeviceState = DeviceState.ACTIVE, epoch: int = 1) -> Device:

@@ -113,6 +113,11 @@ def explain(decision_id: str, data: Path, *, as_json: bool) -> None:
     click.echo(f"user      {record['user_email'] or 'none named'}")
     where = f"{device['id']} ({device['name']}), {device['state']}" if device["id"] else device["reason"]
     click.echo(f"device    {where}" + (f", by {device['method']}" if device["method"] else ""))
+    for other in device["others"]:
+        click.echo(f"            proven by {other}")
+    if device["certificate_sha256"]:
+        note = "" if device["proven"] else ", which the device does not prove any more"
+        click.echo(f"presented certificate {device['certificate_sha256']}{note}")
     for rule in record["rules"]:
         click.echo(f"rule      {rule['kind']} {rule['name']}")
     for check in record["checks"]:

@@ -326,8 +326,9 @@ def _alternative_names(certificate: x509.Certificate) -> list[str]:
 
 
 def _name_text(certificate: x509.Certificate, which: str) -> str:
+    """A name for people, who read it in a terminal: whoever made the certificate chose its characters."""
     name = certificate.subject if which == "subject" else certificate.issuer
-    return name.rfc4514_string()
+    return "".join(character if character.isprintable() else f"\\x{ord(character):02x}" for character in name.rfc4514_string())
 
 
 def _key_text(certificate: x509.Certificate) -> str:

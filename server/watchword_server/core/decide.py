@@ -36,7 +36,7 @@ _REASON = {
 
 def decide(request: AccessRequest, device: ResolvedDevice, snapshot: RuleSnapshot, *, now: Instant) -> Decision:
     """Decides one request. Pure: the same arguments give the same decision. Never raises for a consistent snapshot."""
-    evaluation = Evaluation(request, PostureView(device.posture, snapshot.rules.checks, now), snapshot)
+    evaluation = Evaluation(request, PostureView(device, snapshot.rules.checks, now), snapshot)
 
     def decision(outcome: Outcome, reason: str, *rules: RuleMatch) -> Decision:
         return Decision(

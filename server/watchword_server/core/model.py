@@ -322,7 +322,11 @@ class ResolutionStrength(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class ResolvedDevice:
-    """The outcome of the resolver chain. `reason` says why when nothing was found (docs/reasons.md)."""
+    """The outcome of the resolver chain. `reason` says why nothing was found, or why what was found does not count.
+
+    `proven` is false where the device was found by something it does not prove any more: its failures are told, its passes do not
+    count. `others` are further devices the same link leads to.
+    """
 
     outcome: Resolution
     reason: str
@@ -330,6 +334,8 @@ class ResolvedDevice:
     strength: ResolutionStrength = ResolutionStrength.NONE
     certificate: Fingerprint | None = None
     posture: DevicePosture | None = None
+    proven: bool = True
+    others: tuple[DeviceId, ...] = ()
 
 
 class Standing(StrEnum):

@@ -7,10 +7,10 @@ from watchword_server.core.model import (
     Check,
     CheckId,
     CheckStanding,
-    DevicePosture,
     DeviceState,
     Instant,
     PostureResult,
+    ResolvedDevice,
     Standing,
 )
 
@@ -19,7 +19,7 @@ from watchword_server.core.model import (
 class PostureView:
     """Reads standings for one decision; expiry and check revision are looked at here again: a cache never decides."""
 
-    posture: DevicePosture | None
+    device: ResolvedDevice
     checks: Mapping[CheckId, Check]
     now: Instant
     asked: dict[CheckId, CheckStanding] = field(default_factory=dict)
@@ -36,11 +36,15 @@ class PostureView:
         return answer
 
     def _look(self, check: Check) -> tuple[Standing, PostureResult | None]:
-        if self.posture is None or self.posture.device.state is not DeviceState.ACTIVE:
+        posture = self.device.posture
+        if posture is None or posture.device.state is not DeviceState.ACTIVE:
             return Standing.NO_DEVICE, None
-        result = self.posture.results.get(check.id)
+        result = posture.results.get(check.id)
         if result is None or result.check_revision != check.revision:  # judged under another revision: no result
             return Standing.NO_RESULT, None
         if result.expires_at is not None and self.now >= result.expires_at:
             return Standing.EXPIRED, result
-        return (Standing.PASSED if result.passed else Standing.FAILED), result
+        if not result.passed:
+            return Standing.FAILED, result
+        # A pass belongs to the device; a link that the device does not prove any more does not bring it to this request.
+        return (Standing.PASSED if self.device.proven else Standing.NO_DEVICE), result

@@ -184,6 +184,8 @@ def _record(decision_id: str, request: AccessRequest, decision: Decision) -> dic
             "id": None if posture is None else posture.device.id,
             "name": None if posture is None else posture.device.hostname,
             "state": None if posture is None else posture.device.state.value,
+            "proven": device.proven,
+            "others": list(device.others),
         },
         "rules": [{"kind": rule.kind, "id": rule.id, "name": rule.name} for rule in decision.rules],
         "checks": [_check_record(check, decision) for check in decision.checks],

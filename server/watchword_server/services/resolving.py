@@ -5,6 +5,7 @@ Invalid denies, whatever weaker link might find: there is no falling back. What 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from cachetools import LRUCache
 from cryptography import x509
@@ -96,22 +97,29 @@ class Resolver:
             holds = posture.device.state is DeviceState.ACTIVE and is_live(binding.proven_until, now)
             (live if holds else ended).append(posture)
         if len(live) > 1:
-            return _invalid("certificate_cloned", certificate)
+            return _invalid("certificate_cloned", certificate, live)
         chosen = live or _unrevoked(ended) or ended
         if not chosen:
             return ResolvedDevice(Resolution.ABSENT, "unknown_device", certificate=certificate)
         if len(chosen) > 1:
-            return _invalid("device_ambiguous", certificate)
+            return _invalid("device_ambiguous", certificate, chosen)
         (posture,) = chosen
-        reason = {DeviceState.ACTIVE: "found", DeviceState.PENDING: "device_pending", DeviceState.REVOKED: "device_revoked"}
         return ResolvedDevice(
             Resolution.FOUND,
-            reason[posture.device.state],
+            "found" if live else _WHY_NOT_LIVE[posture.device.state],
             method=_METHOD,
             strength=ResolutionStrength.CERTIFICATE,
             certificate=certificate,
             posture=posture,
+            proven=bool(live),
         )
+
+
+_WHY_NOT_LIVE: Final = {
+    DeviceState.ACTIVE: "certificate_not_proven",  # renewed or gone since, or the proof has expired
+    DeviceState.PENDING: "device_pending",
+    DeviceState.REVOKED: "device_revoked",
+}
 
 
 def _issued_by_one_of_ours(der: bytes, snapshot: RuleSnapshot, *, now: Instant) -> VerifiedCertificate:
@@ -145,5 +153,6 @@ def _unrevoked(postures: Sequence[DevicePosture]) -> list[DevicePosture]:
     return [posture for posture in postures if posture.device.state is not DeviceState.REVOKED]
 
 
-def _invalid(reason: str, certificate: Fingerprint | None = None) -> ResolvedDevice:
-    return ResolvedDevice(Resolution.INVALID, reason, method=_METHOD, certificate=certificate)
+def _invalid(reason: str, certificate: Fingerprint | None = None, devices: Sequence[DevicePosture] = ()) -> ResolvedDevice:
+    others = tuple(sorted(posture.device.id for posture in devices))
+    return ResolvedDevice(Resolution.INVALID, reason, method=_METHOD, certificate=certificate, others=others)
