@@ -44,7 +44,7 @@ async def test_both_open_while_the_device_proves_both(
     await world.apply({**world.rules, "checks": [check, {**check, "name": "second"}]})
     device.found_for["second"] = (new,)
     device.checks = None  # as a restarted agent: it asks for them
-    await world.attest(device)
+    await world.attest(device, "passed", "passed")
     assert (await world.ask(old)).allowed
     assert (await world.ask(new)).allowed
 
