@@ -122,9 +122,10 @@ class Stage:
         url = f"http://{self.server.endpoints.agents}"
         options: list[str | Path] = ["--state", agent.state, "--hostname", name, "--serial-number", f"SN-{name}"]
         run([AGENT, "enroll", "--server", url, "--token", token, *options])
-        agent.program = self.ends.enter_context(
-            Program([AGENT, "run", "--state", agent.state], name=f"agent-{name}", directory=self.directory)
-        )
+        with undisturbed():
+            agent.program = self.ends.enter_context(
+                Program([AGENT, "run", "--state", agent.state], name=f"agent-{name}", directory=self.directory)
+            )
         agent.device_id = next(found["id"] for found in self.server.devices() if found["name"] == name)
         return agent
 
@@ -135,15 +136,16 @@ def main() -> int:
     parser.add_argument("--once", action="store_true", help="end when the story is told")
     once: bool = parser.parse_args().once
     story = Story(colours=sys.stdout.isatty())
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _interrupt)
     try:
         with stage(story) as scene:
             tell(scene)
             if not once and not story.broken:
                 stay(scene)
-    except KeyboardInterrupt:
+    except InterruptedStoryError as interrupted:
         print("\nended everything it started")
-        return 0
+        return 0 if interrupted.number == signal.SIGINT else 128 + interrupted.number
     except ProgramError as error:
         story.line(f"a part did not do what the story needs: {error}", holds=False)
     if story.broken:
@@ -155,17 +157,48 @@ def main() -> int:
     return 0
 
 
+class InterruptedStoryError(BaseException):
+    """Ctrl-C or SIGTERM. Not an `Exception`: nothing on the way out handles it."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def _interrupt(number: int, _frame: object) -> None:
+    for again in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(again, signal.SIG_IGN)  # from here on everything is being ended; once is enough
+    raise InterruptedStoryError(number)
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Signals wait until the block ends: what is started within it is known by then, and so is ended."""
+    waiting = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, waiting)
+
+
 @contextlib.contextmanager
 def stage(story: Story) -> Iterator[Stage]:
     """Chapter 1: starts the parts; ends them all when the block ends."""
     with contextlib.ExitStack() as ends:
-        directory = Path(ends.enter_context(tempfile.TemporaryDirectory(prefix="watchword-demo-")))
+        with undisturbed():
+            directory = Path(ends.enter_context(tempfile.TemporaryDirectory(prefix="watchword-demo-")))
+            tempfile.tempdir = str(directory)  # for all that is made on the way, keys among it
+            ends.callback(setattr, tempfile, "tempdir", None)
+            directory.chmod(0o711)  # some proxies' workers are somebody else
         story.chapter(1, "A server, a proxy, an application")
         secret = secrets.token_hex(32)
-        server = ends.enter_context(WatchwordServer(directory / "data"))
+        server = WatchwordServer(directory / "data")
+        with undisturbed():
+            ends.enter_context(server)
         story.line("`watchword serve` on an embedded store is ready", holds=True, seen=server.endpoints.operators)
         pki = Pki.make()
-        upstream = ends.enter_context(Upstream())
+        with undisturbed():
+            upstream = ends.enter_context(Upstream())
         setup = ProxySetup(
             decisions=server.endpoints.decisions_grpc,
             application=upstream.address,
@@ -174,7 +207,8 @@ def stage(story: Story) -> Iterator[Stage]:
             caller_secret=secret,
             users={USER: PASSWORD},
         )
-        proxy = ends.enter_context(envoy(setup))
+        with undisturbed():
+            proxy = ends.enter_context(envoy(setup))
         story.line("Envoy asks it about every request to the application", holds=True, seen=f"https://127.0.0.1:{proxy.port}")
         (directory / "secrets").mkdir(mode=0o700)
         (directory / "secrets" / "edge-envoy").write_text(secret)
@@ -313,14 +347,14 @@ def stay(scene: Stage) -> None:
         It is all still up. Try it:
 
           {curl}
-          mv {scene.directory}/laptop-1/client.pem /tmp/      # and ask again
+          mv {scene.directory}/laptop-1/client.pem {scene.directory}/away.pem      # and ask again; move it back when you like
+          {Path(sys.executable).parent}/watchword explain --data {scene.directory}/data DECISION_ID     # from a denial
           {Path(sys.executable).parent}/watchword results --data {scene.directory}/data
           {Path(sys.executable).parent}/watchword-agent status --state {scene.directory}/agent-laptop-1
 
         Ctrl-C ends everything.""")
     )
-    signal.sigwait({signal.SIGINT, signal.SIGTERM})
-    print("\nended everything it started")
+    signal.pause()
 
 
 def _denied(scene: Stage, what: str, client: ProxyClient, reason: str) -> None:

@@ -121,7 +121,7 @@ def shown(default: object) -> str:
         case bool():
             return f"`{str(default).lower()}`"
         case int() | float():
-            return f"`{default:g}`" if default < 1000 else f"`{default:,}`"
+            return f"`{default:g}`" if default < 10_000 else f"`{default:_}`"
         case _ if default is PydanticUndefined:
             return "unset"
         case _:

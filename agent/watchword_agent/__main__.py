@@ -44,7 +44,7 @@ def _state_options(command: _F) -> _F:
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="watchword")
+@click.version_option(package_name="watchword", message="watchword-agent %(version)s")
 def main() -> None:
     """Finds this device's client certificate, proves possession of its key, and streams the evidence to a Watchword server.
 
@@ -66,7 +66,7 @@ def enroll_command(token: str | None, token_file: Path | None, config: Path | No
 
     \b
     Example:
-      watchword-agent enroll --server https://watchword.corp.example:8443 --token-file token
+      watchword-agent enroll --server https://watchword.corp.example:7403 --token-file token
     \b
     Exit codes:
       0  enrolled, or this state directory was enrolled with that server before (nothing is sent then)

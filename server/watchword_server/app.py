@@ -31,7 +31,7 @@ from watchword_server.transports.grpc_aio import (
     UnaryMethod,
     server_credentials,
 )
-from watchword_server.transports.uvicorn_http import App, HttpServer, bind_tcp, bind_unix, tls_context
+from watchword_server.transports.uvicorn_http import App, HttpServer, bind_tcp, bind_unix, only_the_owner, tls_context
 
 _log = structlog.get_logger(__name__)
 
@@ -117,8 +117,9 @@ class Server:
         return (UnaryMethod(ext_authz.SERVICE, "Check", self.house.ext_authz.check, ext_authz_pb2.CheckRequest),)
 
     async def _start_http(self, app: App, host: str, port: int, tls: Tls | None) -> str:
+        context = _http_tls(tls)
         bound = bind_tcp(host, port)
-        server = HttpServer(app, bound, tls=_http_tls(tls))
+        server = HttpServer(app, bound, tls=context)
         await server.start()
         self._http.append(server)
         shown = f"[{host}]" if ":" in host else host
@@ -164,7 +165,8 @@ class Server:
         path = directory / f"{name}.grpc.sock"
         path.unlink(missing_ok=True)
         server = GrpcServer(self._decision_methods(), options=DECISION_OPTIONS, socket_name=name)
-        server.listen(f"unix:{path}", None)
+        with only_the_owner():
+            server.listen(f"unix:{path}", None)
         await server.start()
         return server, http
 
@@ -229,6 +231,7 @@ def _http_tls(tls: Tls | None) -> ssl.SSLContext | None:
 def _grpc_tls(tls: Tls | None) -> grpc.ServerCredentials | None:
     if tls is None:
         return None
+    _http_tls(tls)  # says what is wrong with the files; grpc would not, and a wrong key only shows at the first handshake
     return server_credentials(
         certificate_chain=tls.certificate.read_bytes(),
         private_key=tls.private_key.read_bytes(),

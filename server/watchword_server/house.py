@@ -166,7 +166,7 @@ class House:
                 devices=DeviceRoutes(
                     store, Devices(store, memory, rejudging, in_force, connections, clock), connections, in_force, clock
                 ),
-                tokens=TokenRoutes(tokens, store),
+                tokens=TokenRoutes(tokens, store, clock),
                 in_force=in_force,
                 connections=connections,
                 metrics=metrics,

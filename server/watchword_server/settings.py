@@ -4,12 +4,15 @@ From `watchword.toml` in the data directory (or `--config FILE`), overridden by 
 overridden by the command line. docs/settings.md is generated from this model.
 """
 
+import difflib
 import ipaddress
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 ENV_PREFIX = "WATCHWORD_"
@@ -146,6 +149,31 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Command line, then environment, then file."""
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+
+def settings_problem(problem: ErrorDetails) -> str:
+    """One refused setting in our words: where, what, and what to write instead."""
+    *place, name = map(str, problem["loc"]) if problem["loc"] else ("settings",)
+    shown = ".".join((*place, name))
+    if problem["type"] == "extra_forbidden":
+        known = _names_in(place)
+        near = difflib.get_close_matches(name, known, n=1)
+        instead = f"did you mean `{near[0]}`?" if near else f"known are {', '.join(f'`{each}`' for each in known)}"
+        return f"`{shown}` is not known: {instead}"
+    message = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    return f"`{shown}`: {message[:1].lower()}{message[1:]}, not `{problem['input']}`"
+
+
+def _names_in(place: Sequence[str]) -> list[str]:
+    model: type[BaseModel] = Settings
+    for step in place:
+        field = model.model_fields[step]
+        model = next(
+            kind
+            for kind in (field.annotation, *get_args(field.annotation))
+            if isinstance(kind, type) and issubclass(kind, BaseModel)
+        )
+    return list(model.model_fields)
 
 
 def load_settings(config: Path | None, **from_command_line: Any) -> Settings:  # noqa: ANN401 - each key is validated by the model

@@ -39,7 +39,8 @@ class PemStore:
                 failures.append(failure)
         if not certificates:
             raise _most_telling(failures, check.paths)
-        return _candidates(list(certificates.values()), keys)
+        unreadable = any(failure.code == "path_unreadable" for failure in failures)
+        return _candidates(list(certificates.values()), keys, unreadable=unreadable)
 
     def watched(self, check: pb.ClientCertificateCheck, variables: Variables) -> frozenset[str]:
         """See `CertificateStore`."""
@@ -60,10 +61,10 @@ def _most_telling(failures: Sequence[CollectionFailedError], templates: Iterable
     return CollectionFailedError(code, ", ".join(failure.detail for failure in failures if failure.code == code))
 
 
-def _candidates(certificates: Sequence[FoundCertificate], keys: Sequence[FoundKey]) -> list[Candidate]:
+def _candidates(certificates: Sequence[FoundCertificate], keys: Sequence[FoundKey], *, unreadable: bool) -> list[Candidate]:
     usable: dict[bytes | None, FoundKey] = {key.public_key_der: key for key in keys if key.public_key_der is not None}
     owners = {certificate.public_key_der for certificate in certificates}
-    state_without_key = _state_without_key(keys, owners)
+    state_without_key = _state_without_key(keys, owners, unreadable=unreadable)
     standing = [
         certificate
         for certificate in certificates
@@ -87,12 +88,14 @@ def _candidate(chain: Sequence[FoundCertificate], key: FoundKey | None, state_wi
     return Candidate(ders, location, pb.PRIVATE_KEY_STATE_USABLE, signer)
 
 
-def _state_without_key(keys: Sequence[FoundKey], owners: set[bytes | None]) -> pb.PrivateKeyState:
+def _state_without_key(keys: Sequence[FoundKey], owners: set[bytes | None], *, unreadable: bool) -> pb.PrivateKeyState:
     """What to say of a certificate that no key fits. A key that fits another certificate says nothing about this one."""
     states = {key.state for key in keys if key.public_key_der not in owners or key.public_key_der is None}
     for state in (pb.PRIVATE_KEY_STATE_LOCKED, pb.PRIVATE_KEY_STATE_UNSUPPORTED):
         if state in states:
             return state  # it may be this certificate's: nobody can tell
+    if unreadable:
+        return pb.PRIVATE_KEY_STATE_UNREADABLE
     return pb.PRIVATE_KEY_STATE_MISMATCH if states else pb.PRIVATE_KEY_STATE_ABSENT
 
 

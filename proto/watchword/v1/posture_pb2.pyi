@@ -21,6 +21,7 @@ class PrivateKeyState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     PRIVATE_KEY_STATE_LOCKED: _ClassVar[PrivateKeyState]
     PRIVATE_KEY_STATE_MISMATCH: _ClassVar[PrivateKeyState]
     PRIVATE_KEY_STATE_UNSUPPORTED: _ClassVar[PrivateKeyState]
+    PRIVATE_KEY_STATE_UNREADABLE: _ClassVar[PrivateKeyState]
 DEVICE_STATE_UNSPECIFIED: DeviceState
 DEVICE_STATE_ACTIVE: DeviceState
 DEVICE_STATE_PENDING_APPROVAL: DeviceState
@@ -30,6 +31,7 @@ PRIVATE_KEY_STATE_ABSENT: PrivateKeyState
 PRIVATE_KEY_STATE_LOCKED: PrivateKeyState
 PRIVATE_KEY_STATE_MISMATCH: PrivateKeyState
 PRIVATE_KEY_STATE_UNSUPPORTED: PrivateKeyState
+PRIVATE_KEY_STATE_UNREADABLE: PrivateKeyState
 
 class SignedEnvelope(_message.Message):
     __slots__ = ("payload", "payload_type", "signatures")

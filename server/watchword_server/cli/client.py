@@ -5,13 +5,16 @@ import contextlib
 import importlib
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 import httpx
 
+from watchword_server.adapters.store_sql.data_directory import DATABASE_FILE
 from watchword_server.errors import ConfigurationError, DataDirectoryBusyError, Problem, WatchwordError
 from watchword_server.peer import OPERATORS_SOCKET_FILE
+
+_ANSWER_SECONDS: Final = 10.0
 
 
 class RefusedError(Exception):
@@ -22,25 +25,37 @@ class RefusedError(Exception):
         self.problems = problems
 
 
-def call(data_dir: Path, method: str, path: str, *, body: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Calls the operators' API of the server at `data_dir`. Raises `click.ClickException`."""
+def call(
+    data_dir: Path, method: str, path: str, *, body: dict[str, Any] | None = None, may_create: bool = False
+) -> dict[str, Any]:
+    """Calls the operators' API of the server at `data_dir`. Raises `click.ClickException`.
+
+    With `may_create` a store is made where there is none; else a mistyped directory would be taken for an empty one.
+    """
     try:
-        return call_or_refuse(data_dir, method, path, body=body)
+        return call_or_refuse(data_dir, method, path, body=body, may_create=may_create)
     except RefusedError as error:
         raise click.ClickException(str(error)) from None
 
 
-def call_or_refuse(data_dir: Path, method: str, path: str, *, body: dict[str, Any] | None = None) -> dict[str, Any]:
+def call_or_refuse(
+    data_dir: Path, method: str, path: str, *, body: dict[str, Any] | None = None, may_create: bool = False
+) -> dict[str, Any]:
     """As `call`, for who can say more about a refusal. Raises `RefusedError`, `click.ClickException`."""
-    return asyncio.run(_call(data_dir, method, path, body))
+    return asyncio.run(_call(data_dir, method, path, body, may_create=may_create))
 
 
-async def _call(data_dir: Path, method: str, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
-    async with _transport(data_dir) as transport, httpx.AsyncClient(transport=transport, timeout=60) as client:
+async def _call(data_dir: Path, method: str, path: str, body: dict[str, Any] | None, *, may_create: bool) -> dict[str, Any]:
+    timeout = httpx.Timeout(60, connect=_ANSWER_SECONDS, read=_ANSWER_SECONDS if method == "GET" else 60)
+    async with (
+        _transport(data_dir, may_create=may_create) as transport,
+        httpx.AsyncClient(transport=transport, timeout=timeout) as client,
+    ):
         try:
             response = await client.request(method, f"http://watchword{path}", json=body)
         except httpx.TransportError as error:
-            raise click.ClickException(f"the server at `{data_dir}` did not answer: {error or type(error).__name__}") from None
+            why = str(error) or "it is there, but silent"
+            raise click.ClickException(f"the server at `{data_dir}` does not answer: {why}") from None
     answer: dict[str, Any] = response.json()
     if response.is_success:
         return answer
@@ -50,11 +65,16 @@ async def _call(data_dir: Path, method: str, path: str, body: dict[str, Any] | N
 
 
 @contextlib.asynccontextmanager
-async def _transport(data_dir: Path) -> AsyncIterator[httpx.AsyncBaseTransport]:
+async def _transport(data_dir: Path, *, may_create: bool) -> AsyncIterator[httpx.AsyncBaseTransport]:
     socket_path = data_dir / OPERATORS_SOCKET_FILE
     if await _answers(socket_path):
         yield httpx.AsyncHTTPTransport(uds=str(socket_path))
         return
+    if not may_create and not (data_dir / DATABASE_FILE).exists():
+        raise click.ClickException(
+            f"no Watchword store in `{data_dir}`: give the --data of the server; `watchword serve --data …` makes a new one"
+        )
+    click.echo(f"no server runs on `{data_dir}`: working on its store, for when one starts", err=True)
     offline = importlib.import_module("watchword_server.cli.offline")  # a whole server's imports: only when they are needed
     try:
         async with offline.offline_transport(data_dir) as transport:

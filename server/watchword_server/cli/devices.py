@@ -1,7 +1,8 @@
 """`watchword devices`, `results` and `explain`."""
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,9 @@ import click
 
 from watchword_server.cli.client import call
 from watchword_server.cli.options import DATA, JSON
+from watchword_server.cli.tables import table
+
+_DECISION_ID = re.compile(r"dcn_[0-9a-f]{24}")
 
 
 @click.group()
@@ -29,7 +33,7 @@ def list_devices(data: Path, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(found))
         return
-    _table(("id", "state", "name", "platform", "serial_number", "connected", "last_seen_at", "passed"), found)
+    table(("id", "state", "name", "platform", "serial_number", "connected", "last_seen_at", "passed"), found)
 
 
 @devices.command()
@@ -55,7 +59,7 @@ def approve(device_id: str, data: Path) -> None:
     Example:  watchword devices approve dev_0123456789abcdef0123456789abcdef
     """
     call(data, "POST", f"/api/v1/devices/{device_id}/approve", body={})
-    click.echo(f"approved {device_id}", err=True)
+    click.echo(f"approved {device_id}; its agent attests at its next try, at the latest in half an hour", err=True)
 
 
 @devices.command()
@@ -86,7 +90,7 @@ def results(data: Path, device: str | None, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(found))
         return
-    _table(("device_id", "check", "standing", "reason", "evidence_level", "evidence_age_seconds", "expires_at"), found)
+    table(("device_id", "device", "check", "standing", "reason", "evidence_level", "evidence_age_seconds", "expires_at"), found)
 
 
 @click.command()
@@ -101,6 +105,8 @@ def explain(decision_id: str, data: Path, *, as_json: bool) -> None:
     \b
     Example:  watchword explain dcn_0123456789abcdef01234567
     """
+    if not _DECISION_ID.fullmatch(decision_id):
+        raise click.ClickException(f"`{decision_id}` is not a decision's id: it looks like dcn_ and 24 hexadecimal digits")
     record = call(data, "GET", f"/api/v1/decisions/{decision_id}")
     if as_json:
         click.echo(json.dumps(record))
@@ -131,23 +137,3 @@ def _check_details(check: Mapping[str, Any]) -> str:
     lines += [f"\n            expected {value}" for value in check["expected_values"].values()]
     lines += [f"\n            received {name}: {value}" for name, value in check["received_values"].items()]
     return "".join(lines)
-
-
-def _table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
-    """Aligned columns; nothing more than a terminal and `column -t` would do."""
-    cells = [[_cell(row[column]) for column in columns] for row in rows]
-    widths = [max(len(text) for text in column) for column in zip(columns, *cells, strict=True)]
-    for line in ([name.upper() for name in columns], *cells):
-        click.echo("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
-
-
-def _cell(value: object) -> str:
-    match value:
-        case None:
-            return "-"
-        case bool():
-            return "yes" if value else "no"
-        case list():
-            return ",".join(map(str, value)) or "-"
-        case _:
-            return str(value)

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import click
+import structlog
 from pydantic import ValidationError
 
+from watchword_server import events
 from watchword_server.adapters.store_sql.data_directory import DataDirectory
 from watchword_server.adapters.store_sql.engine import sqlite_url
 from watchword_server.adapters.store_sql.migrate import migrate as run_migrations
@@ -19,7 +21,7 @@ from watchword_server.app import serve as run_server
 from watchword_server.cli.logs import configure_logging
 from watchword_server.cli.options import DATA
 from watchword_server.errors import ConfigurationError, WatchwordError
-from watchword_server.settings import Settings, load_settings
+from watchword_server.settings import Settings, load_settings, settings_problem
 
 
 @click.command()
@@ -76,8 +78,9 @@ def _settings(data: Path, config: Path | None, overrides: dict[str, Any]) -> Set
     try:
         return load_settings(file if file.is_file() else None, **overrides)
     except ValidationError as error:
-        lines = [f"{'.'.join(map(str, problem['loc']))}: {problem['msg'].lower()}" for problem in error.errors()]
-        raise click.ClickException("settings are refused:\n  " + "\n  ".join(lines)) from None
+        lines = [settings_problem(problem) for problem in error.errors()]
+        told = f"settings are refused (`{file}`, the environment, options):\n  "
+        raise click.ClickException(told + "\n  ".join(lines)) from None
     except (tomllib.TOMLDecodeError, ValueError) as error:
         raise click.ClickException(f"settings are refused: {error}") from None
 
@@ -100,7 +103,14 @@ async def _serve_until_signalled(data: Path, settings: Settings) -> None:
     until, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, until.set)
+    loop.add_signal_handler(signal.SIGHUP, _ignore_hangup)  # by default it would end the server without a drain
     await run_server(data, settings, until=until, on_ready=_announce)
+
+
+def _ignore_hangup() -> None:
+    structlog.get_logger(__name__).warning(
+        events.SIGNAL_IGNORED, signal="SIGHUP", hint="settings and TLS files are read at start"
+    )
 
 
 def _announce(server: Server) -> None:

@@ -1,6 +1,7 @@
 """`watchword token`."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import click
 
 from watchword_server.cli.client import call
 from watchword_server.cli.options import DATA, JSON
+from watchword_server.cli.tables import table
 
 
 @click.group()
@@ -27,7 +29,7 @@ def create(data: Path, role: str, name: str, expires_seconds: int | None) -> Non
     Example:  watchword token create --role read --name grafana
     """
     body: dict[str, Any] = {"role": role, "name": name, "expires_in_seconds": expires_seconds}
-    made = call(data, "POST", "/api/v1/tokens", body=body)
+    made = call(data, "POST", "/api/v1/tokens", body=body, may_create=True)
     click.echo(f"token {made['id']} with role {role}; it is not shown again", err=True)
     click.echo(made["token"])
 
@@ -65,8 +67,9 @@ def enroll(
         "platform": platform,
         "device_id": device,
     }
-    made = call(data, "POST", "/api/v1/enrollment-tokens", body=body)
-    click.echo(f"token {made['id']} for {made['max_uses']} device(s) until {made['expires_at']}; it is not shown again", err=True)
+    made = call(data, "POST", "/api/v1/enrollment-tokens", body=body, may_create=True)
+    devices = "one device" if made["max_uses"] == 1 else f"{made['max_uses']} devices"
+    click.echo(f"token {made['id']} for {devices} until {made['expires_at']}; it is not shown again", err=True)
     click.echo(made["token"])
 
 
@@ -84,10 +87,23 @@ def list_tokens(data: Path, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([*api, *enrollment]))
         return
-    for found in (*api, *enrollment):
-        what = f"role {found['role']}" if found["kind"] == "api" else f"used {found['uses']} of {found['max_uses']}"
-        ended = ", revoked" if found["revoked"] else ""
-        click.echo(f"{found['id']}  {found['kind']:<10}  {what}, until {found['expires_at'] or 'revoked'}{ended}")
+    table(("id", "kind", "name", "allows", "expires_at", "state", "bound_to"), [_row(found) for found in (*api, *enrollment)])
+
+
+def _row(found: Mapping[str, Any]) -> dict[str, Any]:
+    """A token of either kind for the table."""
+    bound = [str(found[name]) for name in ("device_id", "serial_number", "platform") if found.get(name)]
+    uses = f"{found['uses']} of {found['max_uses']} used" if found["kind"] == "enrollment" else f"role {found['role']}"
+    ended = "revoked" if found["revoked"] else "expired" if found["expired"] else "good"
+    return {
+        "id": found["id"],
+        "kind": found["kind"],
+        "name": found.get("name") or None,
+        "allows": uses + (", with approval" if found.get("needs_approval") else ""),
+        "expires_at": found["expires_at"],
+        "state": ended,
+        "bound_to": ", ".join(bound) or None,
+    }
 
 
 @token.command()

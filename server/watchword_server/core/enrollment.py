@@ -70,6 +70,7 @@ def plan_enrollment(
 
     Raises `EnrollmentRefusedError` with the reason for the operator's log.
     """
+    serial_number = enrollment.inventory.serial_number
     if token is None or not compare_digest(token.secret_sha256, enrollment.token_secret_sha256):  # (1) an operator made it
         raise EnrollmentRefusedError("token_unknown")
     if token.revoked:  # (2) and did not take it back
@@ -84,11 +85,13 @@ def plan_enrollment(
         raise EnrollmentRefusedError("token_used")
     if token.platform is not None and token.platform != enrollment.inventory.platform:  # (6) for such a device
         raise EnrollmentRefusedError("platform_not_allowed")
-    if token.serial_number is not None and token.serial_number != enrollment.inventory.serial_number:
+    if token.serial_number is not None and token.serial_number != serial_number:
         raise EnrollmentRefusedError("serial_number_not_allowed")
     if token.device_id is not None:  # (7) bound to a device: its key is replaced
         if bound_device is None or bound_device.state is DeviceState.REVOKED:
             raise EnrollmentRefusedError("bound_device_not_active")
+        if None not in (bound_device.serial_number, serial_number) and bound_device.serial_number != serial_number:
+            raise EnrollmentRefusedError("serial_number_not_allowed")  # another machine than the one that is bound
         if device_with_serial is not None and device_with_serial.id != bound_device.id:
             raise EnrollmentRefusedError("serial_number_taken")
         state = DeviceState.PENDING if token.needs_approval else bound_device.state

@@ -149,6 +149,7 @@ class PrivateKeyState(StrEnum):
     LOCKED = "locked"
     MISMATCH = "mismatch"
     UNSUPPORTED = "unsupported"
+    UNREADABLE = "unreadable"
 
 
 @dataclass(frozen=True, slots=True)

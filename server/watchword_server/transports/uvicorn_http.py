@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
@@ -130,6 +131,7 @@ class HttpServer:
             ws="none",
             lifespan="off",
             log_config=None,
+            log_level="error",  # what any client may do wrong is not worth a line each
             access_log=False,
             proxy_headers=False,  # X-Forwarded-For is the door's to read, by its contract
             server_header=False,
@@ -160,42 +162,63 @@ class HttpServer:
 
 
 def bind_tcp(host: str, port: int) -> socket.socket:
-    """A listening TCP socket; port 0 takes a free one. Raises `OSError`."""
+    """A listening TCP socket; port 0 takes a free one. Raises `OSError` that says where."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     bound = socket.socket(family, socket.SOCK_STREAM)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind((host, port))
         bound.setblocking(False)  # noqa: FBT003 - the standard library's signature
-    except OSError:
+    except OSError as error:
         bound.close()
-        raise
+        raise _saying(f"{host} port {port}", error) from error
     return bound
 
 
+@contextlib.contextmanager
+def only_the_owner() -> Iterator[None]:
+    """What is created within the block may be opened by its owner alone, from the first moment on."""
+    before = os.umask(0o177)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
 def bind_unix(path: Path) -> socket.socket:
-    """A listening unix socket that only the owner may open. A socket left over there is replaced."""
+    """A listening unix socket that only the owner may open. A socket left over there is replaced. Raises `OSError`."""
     path.unlink(missing_ok=True)
     bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        bound.bind(str(path))
-        path.chmod(0o600)  # inside a directory of mode 0700: there is no moment in which others could connect
+        with only_the_owner():
+            bound.bind(str(path))
         bound.setblocking(False)  # noqa: FBT003 - the standard library's signature
-    except OSError:
+    except OSError as error:
         bound.close()
-        raise
+        raise _saying(f"`{path}`", error) from error
     return bound
 
 
 def tls_context(*, certificate: Path, private_key: Path, client_ca: Path | None) -> ssl.SSLContext:
-    """TLS 1.2 or newer; with `client_ca` every client has to present a certificate of it."""
+    """TLS 1.2 or newer; with `client_ca` every client has to present a certificate of it. Raises `OSError`, naming the file."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(certificate, private_key)
+    try:
+        context.load_cert_chain(certificate, private_key)
+    except OSError as error:  # ssl.SSLError is one
+        raise _saying(f"TLS with `{certificate}` and `{private_key}`", error) from error
     if client_ca is not None:
-        context.load_verify_locations(client_ca)
+        try:
+            context.load_verify_locations(client_ca)
+        except OSError as error:
+            raise _saying(f"TLS with `{client_ca}`", error) from error
         context.verify_mode = ssl.CERT_REQUIRED
     return context
+
+
+def _saying(where: str, error: OSError) -> OSError:
+    """The same error; its text names the address or file."""
+    return OSError(error.errno or 0, f"{where}: {error.strerror or error}")
 
 
 def _certificate_names(transport: asyncio.Transport) -> tuple[str, ...]:

@@ -9,6 +9,8 @@ from typing import Final, Self
 
 from watchword_server.errors import ConfigurationError, DataDirectoryBusyError, Problem
 
+DATABASE_FILE: Final = "watchword.db"
+
 # Locks and shared memory do not hold over these (https://sqlite.org/wal.html: all processes on the same host).
 _NETWORK_FILE_SYSTEMS: Final = frozenset(
     {"afs", "beegfs", "ceph", "cifs", "fuse.glusterfs", "fuse.sshfs", "glusterfs", "lustre", "nfs", "nfs4", "smb3", "smbfs"}
@@ -28,6 +30,8 @@ class DataDirectory:
         self.path = path.absolute()
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if self.path.stat().st_mode & 0o022:
+                raise _unusable(self.path, f"others can write to it; `chmod 700 {self.path}`")
             file_system = file_system_of(self.path, mounts=_MOUNTS)
             if file_system in _NETWORK_FILE_SYSTEMS:
                 raise _unusable(self.path, f"it lies on a network file system (`{file_system}`); choose a local disk")
@@ -46,7 +50,7 @@ class DataDirectory:
     @property
     def database(self) -> Path:
         """The SQLite file."""
-        return self.path / "watchword.db"
+        return self.path / DATABASE_FILE
 
     def release(self) -> None:
         """Lets another process have it. The lock file stays: removing it would let two processes lock two files."""

@@ -81,4 +81,5 @@ _NO_SIGNATURE: Final[Mapping[PrivateKeyState, str]] = {
     PrivateKeyState.LOCKED: "private_key_locked",
     PrivateKeyState.MISMATCH: "private_key_mismatch",
     PrivateKeyState.UNSUPPORTED: "possession_key_unsupported",
+    PrivateKeyState.UNREADABLE: "private_key_unreadable",
 }

@@ -36,7 +36,7 @@ class OperatorsDoor:
     app: FastAPI = field(init=False)
 
     def __post_init__(self) -> None:
-        self.app = FastAPI(title="Watchword", docs_url=None, redoc_url=None, openapi_url=None)
+        self.app = FastAPI(title="Watchword", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
         add_error_handlers(self.app)
         self.app.middleware("http")(self._from_somebody)
         self.app.middleware("http")(_bounded)  # the last one added is the first one asked
@@ -75,10 +75,12 @@ class OperatorsDoor:
 async def _bounded(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
     """No body without a stated, bounded length; no answer in a cache."""
     length = request.headers.get("content-length", "0" if request.method in {"GET", "DELETE", "HEAD"} else "")
+    response: Response
     if not length.isdigit():
-        return error_response(411, "length_required", "send a Content-Length")
-    if int(length) > _MAX_BODY:
-        return error_response(413, "body_too_large", f"a body is at most {_MAX_BODY} bytes")
-    response = await call_next(request)
+        response = error_response(411, "length_required", "send a Content-Length")
+    elif int(length) > _MAX_BODY:
+        response = error_response(413, "body_too_large", f"a body is at most {_MAX_BODY} bytes")
+    else:
+        response = await call_next(request)
     response.headers["Cache-Control"] = "no-store"
     return response

@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter, Depends
 
-from watchword_server.core.model import Check, DeviceId, DevicePosture, Instant, PostureResult
+from watchword_server.core.model import Check, DeviceId, DevicePosture, DeviceState, Instant, PostureResult
 from watchword_server.core.times import rfc3339
 from watchword_server.doors.operators.authentication import Authentication
 from watchword_server.errors import NotFoundError
@@ -61,10 +61,14 @@ class DeviceRoutes:
         raise NotFoundError(f"`{device_id}` is not connected")
 
     async def results(self, device: str | None = None) -> dict[str, object]:
-        """The newest result of each check, of one device or of all."""
-        postures = [posture for posture in await self.store.devices() if device in {None, posture.device.id}]
-        if device is not None and not postures:
-            raise NotFoundError(f"no device `{device}`: `watchword devices list` shows them")
+        """The newest result of each check, of one device or of all that are not revoked."""
+        everybody = await self.store.devices()
+        if device is None:
+            postures = [posture for posture in everybody if posture.device.state is not DeviceState.REVOKED]
+        else:
+            postures = [posture for posture in everybody if posture.device.id == device]
+            if not postures:
+                raise NotFoundError(f"no device `{device}`: `watchword devices list` shows them")
         return {"results": [result for posture in postures for result in self._results(posture)]}
 
     def _device(self, posture: DevicePosture, connected: set[DeviceId]) -> dict[str, object]:
@@ -99,6 +103,7 @@ def _result(posture: DevicePosture, check: Check, result: PostureResult, *, now:
     return {
         "device_id": posture.device.id,
         "device": posture.device.hostname,
+        "device_state": posture.device.state.value,
         "check_id": check.id,
         "check": check.name,
         "standing": standing,

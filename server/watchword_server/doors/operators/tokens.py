@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from watchword_server.core.model import DeviceId
 from watchword_server.core.times import rfc3339
 from watchword_server.doors.operators.authentication import Authentication
-from watchword_server.ports import TokenStore
+from watchword_server.ports import Clock, TokenStore
 from watchword_server.services.tokens import Tokens
 
 
@@ -41,6 +41,7 @@ class TokenRoutes:
 
     tokens: Tokens
     store: TokenStore
+    clock: Clock
 
     def router(self, authentication: Authentication) -> APIRouter:
         """The routes."""
@@ -76,6 +77,7 @@ class TokenRoutes:
                     "max_uses": token.max_uses,
                     "expires_at": rfc3339(token.expires_at),
                     "revoked": token.revoked,
+                    "expired": self.clock.now() >= token.expires_at,
                     "needs_approval": token.needs_approval,
                     "serial_number": token.serial_number,
                     "platform": token.platform,
@@ -102,6 +104,7 @@ class TokenRoutes:
                     "role": token.role,
                     "expires_at": rfc3339(token.expires_at),
                     "revoked": token.revoked,
+                    "expired": token.expires_at is not None and self.clock.now() >= token.expires_at,
                 }
                 for token in await self.store.api_tokens()
             ]
