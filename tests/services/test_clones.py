@@ -288,3 +288,15 @@ async def test_finding_out_who_else_has_it_is_not_possible_while_the_store_is_aw
         assert isinstance(answer, wire.Rejected)
         assert answer.code == "store_unavailable"
     assert await world.stored(second) is None
+
+
+async def test_a_device_that_comes_back_fails_the_copy_that_passed_meanwhile(
+    world: World, credential: Credential, first: SimulatedDevice, second: SimulatedDevice
+) -> None:
+    """The first slept past its result's end, so the second passed; when the first proves the certificate again both fail at once."""
+    world.pass_time(16 * 60)
+    await world.attest(second)
+    assert await reasons(world, second) == ["passed"]
+    await world.attest(first, CLONED)
+    assert await reasons(world, first, second) == [CLONED, CLONED]
+    assert (await world.ask(credential)).reason == CLONED

@@ -235,6 +235,8 @@ class LocalCall:
     def __init__(self, method: Callable[[AsyncIterator[Any], Peer], AsyncIterator[Any]]) -> None:
         self._requests: asyncio.Queue[Any] = asyncio.Queue()
         self._responses: asyncio.Queue[Any] = asyncio.Queue()
+        self._reading = asyncio.Event()
+        self._reading.set()
         self._pump = asyncio.create_task(self._run(method(self._sent(), Peer("192.0.2.7"))))
 
     async def send(self, request: Any) -> None:
@@ -245,6 +247,14 @@ class LocalCall:
         """The next response, or `Ended`."""
         async with asyncio.timeout(PATIENCE_SECONDS):
             return await self._responses.get()
+
+    def stop_reading(self) -> None:
+        """At most one more response is taken from the server."""
+        self._reading.clear()
+
+    def read_on(self) -> None:
+        """All that wait, and all that come."""
+        self._reading.set()
 
     async def close(self) -> None:
         """The agent is gone."""
@@ -264,6 +274,7 @@ class LocalCall:
             try:
                 async for response in responses:
                     self._responses.put_nowait(response)
+                    await self._reading.wait()
             except WatchwordError as error:
                 self._responses.put_nowait(Ended(grpc_status(error), error.code))
             else:

@@ -154,7 +154,7 @@ async def test_a_new_key_takes_no_other_devices_serial_number(store: Store) -> N
     await enroll(store, "d", serial_number="S1")
     await enroll(store, "e", serial_number="S2")
     await store.add_enrollment_token(a_token("again", device_id=DeviceId("d")))
-    with pytest.raises(EnrollmentRefusedError, match="serial_number_taken"):
+    with pytest.raises(EnrollmentRefusedError, match="serial_number_not_allowed"):
         await store.enroll(an_enrollment("x", key="new", token_id="again", serial_number="S2"), now=NOW)
 
 

@@ -9,20 +9,26 @@ that a direct issuer needs stands here, each with its section.
 """
 
 import datetime as dt
+import functools
 import hashlib
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID
 
 from watchword_server.core.model import ClientCertificateConfig, Fingerprint, Instant
 
-_MAX_CERTIFICATE_LENGTH: Final = 32 * 1024
+_MAX_CERTIFICATE_LENGTH: Final = 8 * 1024  # client certificates have one or two thousand
 _MAX_RSA_BITS: Final = 8192  # a larger one costs milliseconds to verify
+_MAX_RSA_EXPONENT: Final = 2**64  # as above
+_MAX_NAMED_LENGTH: Final = 4 * 1024  # of a larger certificate the names are not worth the time
+_MAX_SHOWN: Final = 256  # characters of a text, for logs
+_MAX_SHOWN_NAMES: Final = 16
 _CURVES: Final = frozenset({"secp256r1", "secp384r1"})
 _HASHES: Final = frozenset({"sha256", "sha384", "sha512"})
 _EXTENDED_KEY_USAGE: Final = {
@@ -48,6 +54,8 @@ _UNREADABLE: Final = (
     x509.DuplicateExtension,
     x509.UnsupportedGeneralNameType,
 )
+
+_VARIABLE: Final = re.compile(r"\$\{(serial_number|hostname)\}")
 
 _E = TypeVar("_E", bound=x509.ExtensionType)
 
@@ -115,34 +123,36 @@ def fingerprint(der: bytes) -> Fingerprint:
     return Fingerprint(hashlib.sha256(der).digest())
 
 
-def describe(certificate: x509.Certificate) -> dict[str, object]:
-    """A certificate for people and logs: names, serial, dates, key usage, fingerprint. Never raises for a parsed certificate."""
-    description: dict[str, object] = {
-        "subject": _name_text(certificate, "subject"),
-        "issuer": _name_text(certificate, "issuer"),
-        "serial_number": f"{certificate.serial_number:x}",
-        "not_before": certificate.not_valid_before_utc.isoformat(),
-        "not_after": certificate.not_valid_after_utc.isoformat(),
-        "sha256": certificate.fingerprint(hashes.SHA256()).hex(),
-    }
-    try:
-        usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
-        description["extended_key_usage"] = [_EXTENDED_KEY_USAGE_NAMES.get(oid, oid.dotted_string) for oid in usage]
-    except (x509.ExtensionNotFound, ValueError):
-        pass
-    return description
-
-
 def load_certificate(der: bytes) -> x509.Certificate:
-    """Parses a certificate, its extensions and its key. Raises `CertificateRefusedError`."""
+    """Parses a certificate whole: names, extensions, dates, key. Raises `CertificateRefusedError`."""
+    certificate = _open(der)
+    _read_whole(certificate)
+    return certificate
+
+
+def _open(der: bytes) -> x509.Certificate:
+    """The part of parsing that costs little whatever is in the certificate: names and extensions are not looked at."""
     if len(der) > _MAX_CERTIFICATE_LENGTH:
-        raise CertificateRefusedError("certificate_malformed", received=f"{len(der)} bytes")
+        raise CertificateRefusedError(
+            "certificate_malformed", expected=f"at most {_MAX_CERTIFICATE_LENGTH} bytes", received=f"{len(der)} bytes"
+        )
     try:
         certificate = x509.load_der_x509_certificate(der)
-        _ = (certificate.extensions, certificate.public_key(), certificate.subject, certificate.issuer)
+        _ = (certificate.public_key(), certificate.not_valid_before_utc, certificate.not_valid_after_utc)
     except _UNREADABLE as error:
         raise CertificateRefusedError("certificate_malformed") from error
     return certificate
+
+
+def _read_whole(certificate: x509.Certificate) -> None:
+    try:
+        _ = (certificate.extensions, certificate.subject, certificate.issuer)
+    except _UNREADABLE as error:
+        raise CertificateRefusedError("certificate_malformed") from error
+
+
+# A few signing certificates judge every certificate; to parse them each time would cost as much as the judging.
+_load_issuer = functools.lru_cache(maxsize=256)(load_certificate)
 
 
 def subject_name_der(der: bytes) -> bytes:
@@ -169,21 +179,13 @@ def verify_issued_by(der: bytes, issuer_der: bytes, *, now: Instant) -> Verified
 
     Raises `CertificateRefusedError`.
     """
-    certificate, issuer = load_certificate(der), load_certificate(issuer_der)
+    certificate, issuer = _open(der), _load_issuer(issuer_der)
     if der == issuer_der or certificate.public_key() == issuer.public_key():
         # A CA certificate is public: whoever holds it holds nothing.
         raise CertificateRefusedError("certificate_is_the_issuer", received=_name_text(certificate, "subject"))
-    if certificate.issuer != issuer.subject:
-        raise CertificateRefusedError(
-            "certificate_wrong_issuer", expected=_name_text(issuer, "subject"), received=_name_text(certificate, "issuer")
-        )
     _check_algorithm(certificate)
-    try:
-        certificate.verify_directly_issued_by(issuer)
-    except (InvalidSignature, ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise CertificateRefusedError(
-            "certificate_signature_invalid", expected=_name_text(issuer, "subject"), received="a signature by another key"
-        ) from error
+    _check_signature(certificate, issuer)
+    _read_whole(certificate)  # only now, and so only for certificates that our CA made, is the costly part looked at
     _check_end_entity(certificate)
     _check_understood(certificate)
     _check_key(certificate)
@@ -216,12 +218,12 @@ def verify_client_certificate(
         expected = substitute(config.common_name, subject)
         names = _common_names(verified.certificate)
         if expected.casefold() not in {name.casefold() for name in names}:
-            raise CertificateRefusedError("common_name_mismatch", expected=expected, received=names)
+            raise CertificateRefusedError("common_name_mismatch", expected=expected, received=_shown(names))
     if config.subject_alternative_names:
         wanted = [substitute(pattern, subject) for pattern in config.subject_alternative_names]
         found = _alternative_names(verified.certificate)
         if not {name.casefold() for name in wanted} & {name.casefold() for name in found}:
-            raise CertificateRefusedError("subject_alternative_name_mismatch", expected=wanted, received=found)
+            raise CertificateRefusedError("subject_alternative_name_mismatch", expected=wanted, received=_shown(found))
     return verified
 
 
@@ -237,12 +239,30 @@ def substitute(pattern: str, subject: Subject) -> str:
             raise CertificateRefusedError(
                 "serial_number_mismatch", expected=subject.serial_number, received=subject.reported_serial_number
             )
-        pattern = pattern.replace("${serial_number}", subject.serial_number)
-    if "${hostname}" in pattern:
-        if not subject.hostname:
-            raise CertificateRefusedError("hostname_unknown", expected=pattern)
-        pattern = pattern.replace("${hostname}", subject.hostname)
-    return pattern
+    if "${hostname}" in pattern and not subject.hostname:
+        raise CertificateRefusedError("hostname_unknown", expected=pattern)
+    values = {"serial_number": subject.serial_number or "", "hostname": subject.hostname or ""}
+    # In one pass: a value that reads like a variable is not substituted again.
+    return _VARIABLE.sub(lambda variable: values[variable[1]], pattern)
+
+
+def _check_signature(certificate: x509.Certificate, issuer: x509.Certificate) -> None:
+    try:
+        certificate.verify_directly_issued_by(issuer)
+    except ValueError as error:
+        if "subject does not match" in str(error):  # the library compares the names' bytes before the signature
+            raise CertificateRefusedError(
+                "certificate_wrong_issuer", expected=_name_text(issuer, "subject"), received=_name_text(certificate, "issuer")
+            ) from error
+        raise _signature_invalid(issuer) from error
+    except (InvalidSignature, TypeError, UnsupportedAlgorithm) as error:
+        raise _signature_invalid(issuer) from error
+
+
+def _signature_invalid(issuer: x509.Certificate) -> CertificateRefusedError:
+    return CertificateRefusedError(
+        "certificate_signature_invalid", expected=_name_text(issuer, "subject"), received="a signature by another key"
+    )
 
 
 def _check_algorithm(certificate: x509.Certificate) -> None:
@@ -277,7 +297,7 @@ def _check_key(certificate: x509.Certificate) -> None:
     key = certificate.public_key()
     match key:
         case rsa.RSAPublicKey():
-            strong = 2048 <= key.key_size <= _MAX_RSA_BITS
+            strong = 2048 <= key.key_size <= _MAX_RSA_BITS and key.public_numbers().e <= _MAX_RSA_EXPONENT
         case ec.EllipticCurvePublicKey():
             strong = key.curve.name in _CURVES
         case _:
@@ -325,10 +345,25 @@ def _alternative_names(certificate: x509.Certificate) -> list[str]:
     ]
 
 
-def _name_text(certificate: x509.Certificate, which: str) -> str:
-    """A name for people, who read it in a terminal: whoever made the certificate chose its characters."""
-    name = certificate.subject if which == "subject" else certificate.issuer
-    return "".join(character if character.isprintable() else f"\\x{ord(character):02x}" for character in name.rfc4514_string())
+def _name_text(certificate: x509.Certificate, which: str) -> str | None:
+    """A name for people, who read it in a terminal: whoever made the certificate chose its characters. None: not worth it."""
+    if len(certificate.tbs_certificate_bytes) > _MAX_NAMED_LENGTH:
+        return None
+    try:
+        name = certificate.subject if which == "subject" else certificate.issuer
+        return _plain(name.rfc4514_string())
+    except _UNREADABLE:
+        return None
+
+
+def _shown(names: Sequence[str]) -> list[str]:
+    return [_plain(name) for name in names[:_MAX_SHOWN_NAMES]]
+
+
+def _plain(text: str) -> str:
+    """Without what a terminal would obey, and no longer than a line of a log is worth."""
+    cut = text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + "…"
+    return "".join(character if character.isprintable() else f"\\x{ord(character):02x}" for character in cut)
 
 
 def _key_text(certificate: x509.Certificate) -> str:

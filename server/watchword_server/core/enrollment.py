@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 from hmac import compare_digest
+from typing import TypeGuard
 
 from watchword_server.core.model import Device, DeviceId, DeviceKey, DeviceState, Instant, Inventory
 from watchword_server.errors import EnrollmentRefusedError
@@ -53,6 +54,17 @@ class EnrollmentPlan:
     state: DeviceState
 
 
+def normal_serial_number(text: str) -> str | None:
+    """A serial number as it is kept and compared: without space around it, in capitals. None: none.
+
+    Raises `ValueError` for what is no serial number: anything but printable ASCII, or what reads like a variable.
+    """
+    serial_number = text.strip().upper()
+    if not serial_number.isascii() or not serial_number.isprintable() or "${" in serial_number:
+        raise ValueError("a serial number is printable ASCII")
+    return serial_number or None
+
+
 def plan_enrollment(
     enrollment: ProvenEnrollment,
     *,
@@ -66,7 +78,7 @@ def plan_enrollment(
     """Decides what an enrollment leads to.
 
     `device_with_key` holds the same key already, enrolled by token `key_token_id`; `device_with_serial` is a device, not revoked,
-    with the same serial number; `bound_device` is the one the token names.
+    with the same serial number, the active one if there is one; `bound_device` is the one the token names.
 
     Raises `EnrollmentRefusedError` with the reason for the operator's log.
     """
@@ -92,11 +104,16 @@ def plan_enrollment(
             raise EnrollmentRefusedError("bound_device_not_active")
         if None not in (bound_device.serial_number, serial_number) and bound_device.serial_number != serial_number:
             raise EnrollmentRefusedError("serial_number_not_allowed")  # another machine than the one that is bound
-        if device_with_serial is not None and device_with_serial.id != bound_device.id:
+        if _is_taken(device_with_serial) and device_with_serial.id != bound_device.id:
             raise EnrollmentRefusedError("serial_number_taken")
         state = DeviceState.PENDING if token.needs_approval else bound_device.state
         return EnrollmentPlan(EnrollmentAction.REPLACE_KEY, bound_device.id, state)
-    if device_with_serial is not None and not token.needs_approval:  # (8) a new key never takes over a serial number
+    if _is_taken(device_with_serial) and not token.needs_approval:  # (8) a new key never takes over a serial number
         raise EnrollmentRefusedError("serial_number_taken")
     state = DeviceState.PENDING if token.needs_approval else DeviceState.ACTIVE
     return EnrollmentPlan(EnrollmentAction.CREATE, enrollment.new_device_id, state)
+
+
+def _is_taken(device: Device | None) -> TypeGuard[Device]:
+    """Whether an active device holds the serial number. One that waits for approval has shown nothing and blocks nobody."""
+    return device is not None and device.state is DeviceState.ACTIVE

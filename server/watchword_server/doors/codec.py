@@ -6,6 +6,7 @@ from typing import Final
 from google.protobuf.message import DecodeError
 
 from watchword.v1 import posture_pb2 as wire
+from watchword_server.core.enrollment import normal_serial_number
 from watchword_server.core.kinds.client_certificate import MAX_CANDIDATES
 from watchword_server.core.model import (
     Candidate,
@@ -199,8 +200,15 @@ def _inventory(message: wire.Inventory) -> Inventory:
     return Inventory(
         platform=_text(message.platform),
         hostname=_text(message.hostname) or None,
-        serial_number=_text(message.serial_number) or None,
+        serial_number=_serial_number(message.serial_number),
     )
+
+
+def _serial_number(text: str) -> str | None:
+    try:
+        return normal_serial_number(_text(text))
+    except ValueError as error:
+        raise EvidenceMalformedError(str(error)) from error
 
 
 def _text(value: str) -> str:

@@ -15,7 +15,6 @@ from watchword_server.core.certificates import (
     CertificateRefusedError,
     VerifiedCertificate,
     fingerprint,
-    load_certificate,
     verify_issued_by,
 )
 from watchword_server.core.model import (
@@ -124,7 +123,6 @@ _WHY_NOT_LIVE: Final = {
 
 def _issued_by_one_of_ours(der: bytes, snapshot: RuleSnapshot, *, now: Instant) -> VerifiedCertificate:
     """The verdict against the uploaded CA that issued it. Raises `CertificateRefusedError`, of several the nearest miss."""
-    certificate = load_certificate(der)
     refusals = []
     for issuer in snapshot.rules.certificates.values():
         try:
@@ -132,7 +130,7 @@ def _issued_by_one_of_ours(der: bytes, snapshot: RuleSnapshot, *, now: Instant) 
         except CertificateRefusedError as refusal:
             refusals.append(refusal)
         else:
-            _check_client_purpose(certificate)
+            _check_client_purpose(verified.certificate)
             return verified
     if not refusals:
         raise CertificateRefusedError("certificate_wrong_issuer")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import structlog
 
 from watchword_server import events
-from watchword_server.core.enrollment import EnrollmentToken
+from watchword_server.core.enrollment import EnrollmentToken, normal_serial_number
 from watchword_server.core.model import DeviceId, Instant
 from watchword_server.ports import ApiToken, Clock, Randomness, TokenStore
 
@@ -43,7 +43,7 @@ class Tokens:
             created_at=now,
             expires_at=Instant(now + expires_in_seconds),
             needs_approval=needs_approval,
-            serial_number=serial_number,
+            serial_number=None if serial_number is None else normal_serial_number(serial_number),
             platform=platform,
             device_id=device_id,
         )

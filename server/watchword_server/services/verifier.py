@@ -110,8 +110,9 @@ class Verifier:
         device = replace(posture.device, epoch=session.epoch, hostname=verified.evidence.inventory.hostname, last_seen_at=now)
         narrowings = [self.memory.narrow(device.id, [claim.result for claim in judged])]
         narrowed_others: list[Narrowing] = []
+        cloned: list[JudgedClaim] = []
         try:
-            judged, clones = await self._with_clones(judged, device, snapshot, now=now)
+            judged, cloned, clones = await self._with_clones(judged, device, snapshot, now=now)
             narrowings.append(self.memory.narrow(device.id, [claim.result for claim in judged]))
             narrowed_others = [self.memory.narrow(other, results) for other, results in clones]
             revision = await self.store.commit_evidence(
@@ -136,7 +137,7 @@ class Verifier:
             raise
         results = [claim.result for claim in judged]
         self.memory.committed(device, results, revision=revision)
-        touched = self._touched(posture, judged)
+        touched = _touched(posture, judged, now=now) | {claim.proven_certificate for claim in cloned if claim.proven_certificate}
         for certificate in {claim.proven_certificate for claim in judged} | touched:
             if certificate is not None:
                 self.memory.forget_certificate(certificate, revision=revision)
@@ -157,9 +158,13 @@ class Verifier:
 
     async def _with_clones(
         self, judged: Sequence[JudgedClaim], device: Device, snapshot: RuleSnapshot, *, now: Instant
-    ) -> tuple[list[JudgedClaim], list[tuple[DeviceId, list[PostureResult]]]]:
-        """The claims, failed where another live device proves their certificate; and what that means for those others."""
+    ) -> tuple[list[JudgedClaim], list[JudgedClaim], list[tuple[DeviceId, list[PostureResult]]]]:
+        """The claims, failed where another live device proves their certificate; which those are; what it means for the others.
+
+        Those others are told of only if they pass so far.
+        """
         marked: list[JudgedClaim] = []
+        cloned: list[JudgedClaim] = []
         clones: list[tuple[DeviceId, list[PostureResult]]] = []
         for claim in judged:
             others = await self._other_holders(claim.proven_certificate, device.id, now=now)
@@ -170,8 +175,10 @@ class Verifier:
             now_marked = mark_clone(claim, [other.device.id for other in others], snapshot)
             marked.append(now_marked)
             if now_marked is not claim:
-                clones += [(other.device.id, _cloned_results(other, claim)) for other in others]
-        return marked, clones
+                passing = [(other.device.id, _cloned_results(other, claim)) for other in others]
+                clones += [(other, results) for other, results in passing if results]
+                cloned += [claim] if any(results for _, results in passing) else []
+        return marked, cloned, clones
 
     async def _other_holders(self, certificate: Fingerprint | None, device_id: DeviceId, *, now: Instant) -> list[DevicePosture]:
         if certificate is None:
@@ -182,15 +189,6 @@ class Verifier:
             if binding.device_id != device_id and is_live(binding.proven_until, now)
         ]
         return [posture for posture in postures if posture is not None and posture.device.state is DeviceState.ACTIVE]
-
-    def _touched(self, posture: DevicePosture, judged: Sequence[JudgedClaim]) -> set[Fingerprint]:
-        """Certificates that gained or lost this device as a holder."""
-        touched: set[Fingerprint] = set()
-        for claim in judged:
-            before, after = proven_by(posture.results.get(claim.result.check_id)), claim.proven_certificate
-            if before != after:
-                touched.update(certificate for certificate in (before, after) if certificate is not None)
-        return touched
 
     async def _settle_holders(
         self, touched: set[Fingerprint], device: Device, results: list[PostureResult], *, now: Instant
@@ -211,6 +209,17 @@ class Verifier:
             if check is not None:
                 before = posture.results.get(check.id)
                 self.posture_log.write(posture_event(device, check, claim, before=before))
+
+
+def _touched(posture: DevicePosture, judged: Sequence[JudgedClaim], *, now: Instant) -> set[Fingerprint]:
+    """Certificates that gained or lost this device as a holder. One whose proof had expired had lost it already."""
+    touched: set[Fingerprint] = set()
+    for claim in judged:
+        known = posture.results.get(claim.result.check_id)
+        before = proven_by(known) if known is not None and is_live(known.expires_at, now) else None
+        if before != claim.proven_certificate:
+            touched.update(certificate for certificate in (before, claim.proven_certificate) if certificate is not None)
+    return touched
 
 
 def _cloned_results(other: DevicePosture, claim: JudgedClaim) -> list[PostureResult]:

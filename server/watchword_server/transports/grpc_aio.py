@@ -151,6 +151,8 @@ def _rpc_handler(method: Method, socket_name: str | None) -> Any:  # noqa: ANN40
                 yield response
         except WatchwordError as error:
             await _abort(context, error)
+        except grpc.aio.BaseError:
+            raise  # grpc's own: the server has stopped, or the peer is gone
         except Exception:  # noqa: BLE001 - its text must not reach the peer
             await _abort_internal(context, method)
         finally:
