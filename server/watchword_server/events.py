@@ -5,6 +5,7 @@ from typing import Final
 SERVER_READY: Final = "server_ready"
 SERVER_DRAINING: Final = "server_draining"
 SERVER_STOPPED: Final = "server_stopped"
+FEW_FILES: Final = "few_files"
 SIGNAL_IGNORED: Final = "signal_ignored"
 CLOCK_JUMPED: Final = "clock_jumped"
 CERTIFICATE_CLONED: Final = "certificate_cloned"

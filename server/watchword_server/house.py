@@ -123,7 +123,14 @@ class House:
             stand_in_epoch=lambda device_id: _stand_in_epoch(stand_in_key, device_id),
         )
         enrollment = Enrollment(
-            store, memory, clock, secrets.token_bytes, audience, limits.challenge_max_age_seconds, parse_enrollment_statement
+            store,
+            memory,
+            clock,
+            secrets.token_bytes,
+            connections,
+            audience,
+            limits.challenge_max_age_seconds,
+            parse_enrollment_statement,
         )
         decisions = Decisions(in_force, Resolver(memory), clock, secrets.token_bytes, decision_log)
         house = cls(
@@ -146,6 +153,8 @@ class House:
                     first_evidence_timeout_seconds=limits.first_evidence_timeout_seconds,
                     challenge_max_age_seconds=limits.challenge_max_age_seconds,
                     max_streams=limits.max_streams,
+                    max_unproven_streams=limits.max_unproven_streams,
+                    max_unproven_streams_of_an_address=limits.max_unproven_streams_of_an_address,
                 ),
                 hello_buckets=TokenBuckets(limits.streams_per_second, limits.streams_burst, timer),
                 enroll_buckets=TokenBuckets(limits.enrollments_per_second, limits.enrollments_burst, timer),

@@ -267,6 +267,10 @@ class PostureMemory(Protocol):
         """Its bindings changed, as of `revision`."""
         ...
 
+    def forget_all(self, *, revision: int) -> None:
+        """The store holds something newer, as of `revision`, and it is simpler to read everything again."""
+        ...
+
 
 # ---- What is told outside -------------------------------------------------------------------------------------------------
 

@@ -79,6 +79,10 @@ class Limits(_Group):
     first_evidence_timeout_seconds: Seconds = Field(60.0, description="a stream that proves nothing is closed after this")
     challenge_max_age_seconds: float = Field(60.0, gt=0, le=60.0, description="how long a nonce may be answered")
     max_streams: int = Field(10_000, ge=1, le=1_000_000, description="attestation streams at once")
+    max_unproven_streams: int = Field(
+        2_000, ge=1, le=1_000_000, description="of these, streams that have proven nothing yet; the oldest gives way"
+    )
+    max_unproven_streams_of_an_address: int = Field(200, ge=1, le=100_000, description="of these, of one address")
     streams_per_second: float = Field(50.0, gt=0, le=100_000, description="new attestation streams of one address")
     streams_burst: int = Field(500, ge=1, le=1_000_000, description="so many at once, then `streams_per_second`")
     enrollments_per_second: float = Field(5.0, gt=0, le=10_000, description="enrollments begun by one address")

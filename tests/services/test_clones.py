@@ -293,7 +293,7 @@ async def test_finding_out_who_else_has_it_is_not_possible_while_the_store_is_aw
 async def test_a_device_that_comes_back_fails_the_copy_that_passed_meanwhile(
     world: World, credential: Credential, first: SimulatedDevice, second: SimulatedDevice
 ) -> None:
-    """The first slept past its result's end, so the second passed; when the first proves the certificate again both fail at once."""
+    """The first slept past the end of its result, so the second passed; when the first proves it again both fail at once."""
     world.pass_time(16 * 60)
     await world.attest(second)
     assert await reasons(world, second) == ["passed"]

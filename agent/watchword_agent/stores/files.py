@@ -36,7 +36,7 @@ def expand(template: str, variables: Variables) -> str:
     if not path.startswith("/") or ".." in components or not path.isprintable() or len(path.encode()) > _MAX_PATH_BYTES:
         raise CollectionFailedError("path_invalid", f"`{template}` is not an absolute path of a file")
     path = "/" + "/".join(component for component in components if component not in ("", "."))
-    if path == "/" or any(path == forbidden or path.startswith(forbidden + "/") for forbidden in _FORBIDDEN):
+    if path == "/" or _is_forbidden(path):
         raise CollectionFailedError("path_invalid", f"`{template}` is not a place for certificates")
     return path
 
@@ -47,6 +47,8 @@ def read_file(path: str) -> bytes:
     Raises `CollectionFailedError`: `path_missing`, `path_unreadable`, `not_a_file`, `file_too_large`.
     """
     try:
+        if _is_forbidden(os.path.realpath(path)):
+            raise CollectionFailedError("path_invalid", f"`{path}` leads to no place for certificates")
         if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116 -- one way to do it throughout
             raise CollectionFailedError("not_a_file", f"`{path}`")  # before opening: opening a device can have effects
         # The file may have become something else since: O_NONBLOCK, so that opening a FIFO returns, and a second look.
@@ -62,3 +64,7 @@ def read_file(path: str) -> bytes:
     if len(data) > MAX_FILE_BYTES:
         raise CollectionFailedError("file_too_large", f"`{path}` has more than {MAX_FILE_BYTES} bytes")
     return data
+
+
+def _is_forbidden(path: str) -> bool:
+    return any(path == forbidden or path.startswith(forbidden + "/") for forbidden in _FORBIDDEN)

@@ -2,11 +2,12 @@
 
 import asyncio
 import json
+import resource
 import signal
 import sys
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 import structlog
@@ -22,6 +23,8 @@ from watchword_server.cli.logs import configure_logging
 from watchword_server.cli.options import DATA
 from watchword_server.errors import ConfigurationError, WatchwordError
 from watchword_server.settings import Settings, load_settings, settings_problem
+
+_FEW_FILES: Final = 8192
 
 
 @click.command()
@@ -89,6 +92,7 @@ def _run(data: Path, settings: Settings) -> None:
     # A thread that computes (logs, the store) may hold the interpreter this long before the event loop gets it back; the default
     # of 5 ms would be a decision's time many times over.
     sys.setswitchinterval(0.0005)
+    _allow_many_files()
     if sys.platform == "win32":  # pragma: no cover - uvloop is not there
         runner = asyncio.Runner()
     else:
@@ -97,6 +101,15 @@ def _run(data: Path, settings: Settings) -> None:
         runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
     with runner:
         runner.run(_serve_until_signalled(data, settings))
+
+
+def _allow_many_files() -> None:
+    """Every connection is an open file, and many systems let a process have 1,024 unless it asks for more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if hard != resource.RLIM_INFINITY and hard < _FEW_FILES:
+        structlog.get_logger(__name__).warning(events.FEW_FILES, limit=hard, hint="raise LimitNOFILE: each agent needs one")
 
 
 async def _serve_until_signalled(data: Path, settings: Settings) -> None:

@@ -28,6 +28,7 @@ from watchword_server.errors import (
     EvidenceRejectedError,
     OverloadedError,
     ProtocolViolationError,
+    RateLimitedError,
     ServiceError,
     StaleChallengeError,
     WatchwordError,
@@ -61,6 +62,8 @@ class AgentLimits:
     first_evidence_timeout_seconds: float = 60.0
     challenge_max_age_seconds: float = 60.0
     max_streams: int = 10_000
+    max_unproven_streams: int = 2_000
+    max_unproven_streams_of_an_address: int = 200
     max_rejections: int = 20  # of one stream, in a row
 
 
@@ -80,7 +83,7 @@ class AgentDoor:
     enroll_buckets: TokenBuckets
     message_buckets: TokenBuckets
     metrics: Metrics
-    _streams: int = 0
+    _unproven: "dict[_Stream, None]" = field(default_factory=dict)  # by age
 
     async def enroll(self, requests: AsyncIterator[wire.EnrollRequest], peer: Peer) -> AsyncIterator[wire.EnrollResponse]:
         """One enrollment. Every refusal leaves as the same error; the reason stays in the log under the correlation id."""
@@ -116,16 +119,29 @@ class AgentDoor:
     async def attest(self, requests: AsyncIterator[wire.AttestRequest], peer: Peer) -> AsyncIterator[wire.AttestResponse]:
         """One attestation stream, until either side ends it."""
         self.hello_buckets.take(peer.address)
-        if self._streams >= self.limits.max_streams:
-            raise OverloadedError(f"{self._streams} streams")
-        self._streams += 1
         stream = _Stream(self, peer, requests)
+        self._admit(stream)
         try:
             async for response in stream.run():
                 yield response
         finally:
-            self._streams -= 1
+            self._unproven.pop(stream, None)
             await stream.close()
+
+    def _admit(self, stream: "_Stream") -> None:
+        """Streams that have proven nothing are bounded by themselves, and never crowd out devices that have."""
+        if len(self.connections) >= self.limits.max_streams:
+            raise OverloadedError(f"{len(self.connections)} streams")
+        address = stream.peer.address
+        if sum(other.peer.address == address for other in self._unproven) >= self.limits.max_unproven_streams_of_an_address:
+            raise RateLimitedError(f"too many unproven streams of `{address}`", retry_after_seconds=5.0)
+        if len(self._unproven) >= self.limits.max_unproven_streams:
+            next(iter(self._unproven)).give_way()
+        self._unproven[stream] = None
+
+    def not_unproven(self, stream: "_Stream") -> None:
+        """The stream has proven whose it is, or is on its way out."""
+        self._unproven.pop(stream, None)
 
     def check_set(self, device: Device, *, due_within_ms: int) -> wire.CheckSet:
         """The checks of a device, as it should know them now."""
@@ -187,6 +203,11 @@ class _Stream:
             if isinstance(arrived, Close):
                 return
 
+    def give_way(self) -> None:
+        """Others want in, and this one has proven nothing so far."""
+        self.door.not_unproven(self)
+        self._notify(Close("overloaded", retry_after_seconds=5.0))
+
     async def close(self) -> None:
         """Leaves nothing running behind."""
         if self._connection is not None:
@@ -228,6 +249,7 @@ class _Stream:
         if self._connection is None:
             self._deadline = None
             self._connection = Connection(accepted.device, self._notify)
+            self.door.not_unproven(self)
             self.door.connections.claim(self._connection)
         current = check_set_revision(checks_of(accepted.device, self.door.rules.current))
         if accepted.evidence.check_set_revision == current:

@@ -14,6 +14,7 @@ from watchword_server.core.enrollment import ProvenEnrollment
 from watchword_server.core.model import Device, DeviceId, DeviceKey, Envelope, Instant, Inventory, SessionId
 from watchword_server.errors import EnrollmentRefusedError
 from watchword_server.ports import Clock, DeviceStore, PostureMemory, Randomness
+from watchword_server.services.connections import Connections
 
 _log = structlog.get_logger(__name__)
 _TOKEN = re.compile(r"ww1\.([A-Za-z0-9_-]{16})\.([A-Za-z0-9_-]{43})")
@@ -53,6 +54,7 @@ class Enrollment:
     memory: PostureMemory
     clock: Clock
     fresh_bytes: Randomness
+    connections: Connections
     audience: str
     challenge_max_age_seconds: float
     parse: Callable[[bytes], EnrollmentStatement]
@@ -116,8 +118,11 @@ class Enrollment:
             ),
             now=now,
         )
-        posture = await self.store.posture(device.id)  # a key may have been replaced: what was remembered is void
-        if posture is not None:
+        posture = await self.store.posture(device.id)
+        if posture is not None and device.enrolled_at != now:  # its key was replaced: all that the old one proved has ended
+            self.connections.close(device.id, "key_replaced")
+            self.memory.forget_all(revision=posture.revision)
+        elif posture is not None:
             self.memory.forget_device(device.id, revision=posture.revision)
         _log.info(
             events.DEVICE_ENROLLED,

@@ -23,6 +23,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _MAX_HEAD_BYTES: Final = 256 * 1024  # a certificate and a long URL fit in well
 _HEAD_SECONDS: Final = 10.0
+_BODY_SECONDS: Final = 30.0
 _HEAD_TOO_LARGE: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
@@ -39,7 +40,7 @@ class _PeerProtocol(HttpToolsProtocol):
     come.
     """
 
-    _head_deadline: asyncio.TimerHandle | None = None
+    _closes_at: asyncio.TimerHandle | None = None
     _undelivered_bytes = 0  # since the parser last told of a whole head, a piece of a body, or a whole request
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # narrower, as uvicorn's own
@@ -58,7 +59,7 @@ class _PeerProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        self._head_arrived()
+        self._arrived()
 
     def data_received(self, data: bytes) -> None:
         self._undelivered_bytes += len(data)
@@ -73,7 +74,8 @@ class _PeerProtocol(HttpToolsProtocol):
         self._expect_head()
 
     def on_headers_complete(self) -> None:
-        self._head_arrived()
+        self._arrived()
+        self._deadline(_BODY_SECONDS)
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -81,18 +83,21 @@ class _PeerProtocol(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        self._undelivered_bytes = 0
+        self._arrived()  # and so has the body
         super().on_message_complete()
 
     def _expect_head(self) -> None:
-        if self._head_deadline is None:
-            self._head_deadline = self.loop.call_later(_HEAD_SECONDS, self.transport.close)
+        if self._closes_at is None:
+            self._deadline(_HEAD_SECONDS)
 
-    def _head_arrived(self) -> None:
+    def _deadline(self, seconds: float) -> None:
+        self._closes_at = self.loop.call_later(seconds, self.transport.close)
+
+    def _arrived(self) -> None:
         self._undelivered_bytes = 0
-        if self._head_deadline is not None:
-            self._head_deadline.cancel()
-            self._head_deadline = None
+        if self._closes_at is not None:
+            self._closes_at.cancel()
+            self._closes_at = None
 
 
 class _Server(uvicorn.Server):
