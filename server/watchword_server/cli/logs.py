@@ -1,9 +1,25 @@
 """Where structured logs of a command go: stderr, as JSON lines. stdout is for data."""
 
+import contextlib
+import io
 import logging
 import sys
+from typing import TextIO, cast
 
 import structlog
+
+
+class _BestEffort(io.TextIOBase):
+    """Standard error, as far as somebody takes it: a log line that cannot be written must not stop what it tells of."""
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError, ValueError):  # nobody reads any more; closed
+            sys.stderr.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.flush()
 
 
 def configure_logging(level: str) -> None:
@@ -17,6 +33,6 @@ def configure_logging(level: str) -> None:
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _BestEffort())),
         cache_logger_on_first_use=False,
     )
