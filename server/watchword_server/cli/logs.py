@@ -23,16 +23,24 @@ class _BestEffort(io.TextIOBase):
 
 
 def configure_logging(level: str) -> None:
-    """Lets events of `level` (debug, info, warning, error) and above through."""
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
+    """Lets events of `level` (debug, info, warning, error) and above through; of the libraries' own, warnings and above."""
+    common: list[structlog.types.Processor] = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso"),
+        structlog.processors.format_exc_info,
+    ]
+    stderr = cast("TextIO", _BestEffort())
     structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso"),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
+        processors=[*common, structlog.processors.JSONRenderer()],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _BestEffort())),
+        logger_factory=structlog.PrintLoggerFactory(stderr),
         cache_logger_on_first_use=False,
     )
+    handler = logging.StreamHandler(stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, structlog.processors.JSONRenderer()],
+            foreign_pre_chain=common,
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)

@@ -90,12 +90,12 @@ class CertificateRefusedError(Exception):
 _ORDER: Final = (
     "certificate_malformed",
     "certificate_is_the_issuer",
+    "certificate_algorithm_refused",
     "certificate_wrong_issuer",
     "certificate_signature_invalid",
     "certificate_is_a_ca",
     "certificate_extension_not_understood",
     "certificate_key_weak",
-    "certificate_algorithm_refused",
     "issuer_not_a_ca",
     "issuer_not_valid_now",
     "certificate_not_yet_valid",
