@@ -22,6 +22,11 @@ class _BestEffort(io.TextIOBase):
             sys.stderr.flush()
 
 
+def _is_news(record: logging.LogRecord) -> bool:
+    """Not grpc's traceback for each peer that left before its answer was on the wire: that is everyday, and nobody's fault."""
+    return not record.getMessage().startswith("ExecuteBatchError raised in core")
+
+
 def configure_logging(level: str) -> None:
     """Lets events of `level` (debug, info, warning, error) and above through; of the libraries' own, warnings and above."""
     common: list[structlog.types.Processor] = [
@@ -43,4 +48,5 @@ def configure_logging(level: str) -> None:
             foreign_pre_chain=common,
         )
     )
+    handler.addFilter(_is_news)
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
