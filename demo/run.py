@@ -122,7 +122,7 @@ class Stage:
         url = f"http://{self.server.endpoints.agents}"
         options: list[str | Path] = ["--state", agent.state, "--hostname", name, "--serial-number", f"SN-{name}"]
         run([AGENT, "enroll", "--server", url, "--token", token, *options])
-        with undisturbed():
+        with interruption.undisturbed():
             agent.program = self.ends.enter_context(
                 Program([AGENT, "run", "--state", agent.state], name=f"agent-{name}", directory=self.directory)
             )
@@ -137,7 +137,7 @@ def main() -> int:
     once: bool = parser.parse_args().once
     story = Story(colours=sys.stdout.isatty())
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _interrupt)
+        signal.signal(number, interruption)
     try:
         with stage(story) as scene:
             tell(scene)
@@ -165,27 +165,42 @@ class InterruptedStoryError(BaseException):
         self.number = number
 
 
-def _interrupt(number: int, _frame: object) -> None:
-    for again in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(again, signal.SIG_IGN)  # from here on everything is being ended; once is enough
-    raise InterruptedStoryError(number)
+class Interruption:
+    """Turns a signal into `InterruptedStoryError`: at once, or when what is being started is known and so will be ended."""
+
+    def __init__(self) -> None:
+        self._undisturbed = 0
+        self._number: int | None = None
+
+    def __call__(self, number: int, _frame: object) -> None:
+        """The handler of SIGTERM and SIGINT. Only the first one counts: from then on everything is being ended."""
+        if self._number is None:
+            self._number = number
+            self._raise_if_due()
+
+    @contextlib.contextmanager
+    def undisturbed(self) -> Iterator[None]:
+        """Signals wait until the block ends. They are not blocked, which the programs that it starts would inherit."""
+        self._undisturbed += 1
+        try:
+            yield
+        finally:
+            self._undisturbed -= 1
+        self._raise_if_due()
+
+    def _raise_if_due(self) -> None:
+        if self._number is not None and not self._undisturbed:
+            raise InterruptedStoryError(self._number)
 
 
-@contextlib.contextmanager
-def undisturbed() -> Iterator[None]:
-    """Signals wait until the block ends: what is started within it is known by then, and so is ended."""
-    waiting = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, waiting)
+interruption = Interruption()
 
 
 @contextlib.contextmanager
 def stage(story: Story) -> Iterator[Stage]:
     """Chapter 1: starts the parts; ends them all when the block ends."""
     with contextlib.ExitStack() as ends:
-        with undisturbed():
+        with interruption.undisturbed():
             directory = Path(ends.enter_context(tempfile.TemporaryDirectory(prefix="watchword-demo-")))
             tempfile.tempdir = str(directory)  # for all that is made on the way, keys among it
             ends.callback(setattr, tempfile, "tempdir", None)
@@ -193,11 +208,11 @@ def stage(story: Story) -> Iterator[Stage]:
         story.chapter(1, "A server, a proxy, an application")
         secret = secrets.token_hex(32)
         server = WatchwordServer(directory / "data")
-        with undisturbed():
+        with interruption.undisturbed():
             ends.enter_context(server)
         story.line("`watchword serve` on an embedded store is ready", holds=True, seen=server.endpoints.operators)
         pki = Pki.make()
-        with undisturbed():
+        with interruption.undisturbed():
             upstream = ends.enter_context(Upstream())
         setup = ProxySetup(
             decisions=server.endpoints.decisions_grpc,
@@ -207,7 +222,7 @@ def stage(story: Story) -> Iterator[Stage]:
             caller_secret=secret,
             users={USER: PASSWORD},
         )
-        with undisturbed():
+        with interruption.undisturbed():
             proxy = ends.enter_context(envoy(setup))
         story.line("Envoy asks it about every request to the application", holds=True, seen=f"https://127.0.0.1:{proxy.port}")
         (directory / "secrets").mkdir(mode=0o700)
