@@ -241,6 +241,21 @@ async def test_a_device_is_revoked_though_the_others_could_not_be_judged_again(
     assert (await world.ask(credential)).allowed
 
 
+async def test_a_clone_that_came_and_went_does_not_lift_a_newer_failure_of_the_other_that_was_not_stored(
+    world: World, credential: Credential, first: SimulatedDevice, second: SimulatedDevice
+) -> None:
+    async with world.ready(first) as stream:
+        first.found = ()
+        with world.failing("commit_evidence"):
+            assert isinstance(await stream.attest(), wire.Rejected)
+    await world.attest(second, CLONED)
+    await world.devices.revoke(DeviceId(second.device_id))
+    stored = await world.stored(first)
+    assert stored is not None
+    assert stored.passed, "the store knows no better"
+    assert (await world.ask(credential)).reason == "check_failed"
+
+
 # ---- Flag, and nothing more --------------------------------------------------------------------------------------------
 
 

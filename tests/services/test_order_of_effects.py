@@ -4,9 +4,10 @@ import asyncio
 
 import pytest
 
-from services.world import World
+from services.world import Held, World
 from support.device import Ended
 from support.pki import Credential, Pki
+from support.rules import CHECK
 from watchword.v1 import posture_pb2 as wire
 from watchword_server.core.model import DeviceId, DeviceState
 from watchword_server.errors import ConflictError, NotFoundError, StoreUnavailableError
@@ -37,6 +38,26 @@ async def test_a_failed_result_denies_before_its_commit(world: World, credential
         held.let_go()
         assert isinstance(await attesting, wire.Ack)
     assert (await world.ask(credential)).reason == "check_failed"
+
+
+async def test_a_failed_result_does_not_wait_for_what_another_check_needs_to_know(
+    world: World, pki: Pki, credential: Credential
+) -> None:
+    """Who else proves the other check's certificate has to be looked up; what failed holds before that."""
+    rules = world.rules
+    rules["checks"].append({**rules["checks"][0], "name": "another"})
+    await world.apply(rules)
+    device = await world.device("laptop-1", credential, found_for={"another": (pki.issuing.issue(),)})
+    await world.attest(device, "passed", "passed")
+    async with world.ready(device) as stream:
+        other = pki.issuing.issue()
+        device.found_for = {CHECK: (), "another": (other,)}
+        held = Held(world.memory._bindings, "_load")
+        attesting = asyncio.create_task(stream.attest())
+        await held.reached()
+        assert (await world.remembered(device)).reason == "certificate_not_found"  # type: ignore[union-attr] # a result is there
+        held.let_go()
+        assert isinstance(await attesting, wire.Ack)
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["not stored yet", "stored, but nobody has heard"])
@@ -170,6 +191,21 @@ async def test_evidence_that_was_stored_though_the_store_said_nothing_is_brought
         assert isinstance(await stream.answer(), wire.Closing)
     await world.attest(device)
     assert (await world.ask(credential)).allowed
+
+
+async def test_an_agent_that_comes_back_after_that_starts_from_what_is_stored(world: World, credential: Credential) -> None:
+    device = await world.device("laptop-1", credential)
+    await world.attest(device)
+    held = world.hold("commit_evidence", after=True, failure=StoreUnavailableError("no answer"))
+    held.let_go()
+    async with world.attesting(device) as stream:
+        assert stream.challenge is not None
+        claimed = stream.challenge.epoch
+        assert await refused(stream.attest()) == "store_unavailable"
+    async with world.attesting(device) as stream:
+        assert stream.challenge is not None
+        assert stream.challenge.epoch > claimed
+        assert isinstance(await stream.attest(), wire.Ack)
 
 
 async def test_a_stream_whose_evidence_is_refused_again_and_again_is_told_to_come_back_later(
