@@ -156,6 +156,22 @@ async def test_a_waiter_that_gives_up_does_not_take_the_answer_from_the_others(
     assert store.asked["a"] == 1
 
 
+async def test_a_waiter_that_is_cancelled_at_the_moment_of_the_answer_is_cancelled(
+    store: SlowStore, cached: RevisionedCache[Hashable, str]
+) -> None:
+    """Python 3.11's `asyncio.wait_for` would swallow it, and whoever cancelled would wait for ever."""
+    store.answers["a"] = ("value", 1)
+    store.hold()
+    waiting = asyncio.create_task(cached.get("a"))
+    await store.was_asked("a")
+    (load,) = cached._loads.values()
+    store.release()
+    await asyncio.wait({load.task})
+    assert waiting.cancel()
+    await asyncio.wait({waiting})
+    assert waiting.cancelled()
+
+
 @pytest.mark.parametrize("failure", [StoreUnavailableError("away"), OverloadedError("full")], ids=lambda error: error.code)
 async def test_a_failure_reaches_all_who_wait_and_is_not_remembered(
     store: SlowStore, cached: RevisionedCache[Hashable, str], failure: Exception

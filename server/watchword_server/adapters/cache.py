@@ -90,7 +90,9 @@ class RevisionedCache(Generic[K, V]):
             load.task.add_done_callback(_retrieve)
         try:
             # Shielded: one waiter that gives up must not take the answer from the others.
-            return await asyncio.wait_for(asyncio.shield(load.task), self._deadline_seconds)
+            # Not `wait_for`: Python 3.11's loses a cancellation that comes with the answer.
+            async with asyncio.timeout(self._deadline_seconds):
+                return await asyncio.shield(load.task)
         except TimeoutError as error:
             raise StoreUnavailableError("the store did not answer in time") from error
 

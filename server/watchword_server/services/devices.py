@@ -45,7 +45,7 @@ class Devices:
             self.memory.hold(narrowing)
             self.connections.close(device_id, "device_revoked")
             raise
-        except Exception:
+        except Exception:  # whatever refused it: the lock was for nothing
             self.memory.settle(narrowing)
             raise
         self.connections.close(device_id, "device_revoked")
@@ -75,7 +75,7 @@ class Devices:
                 for lock in locks:
                     self.memory.hold(lock)
                 raise
-            except Exception:
+            except Exception:  # as above
                 for lock in locks:
                     self.memory.settle(lock)
                 raise
