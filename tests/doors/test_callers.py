@@ -1,11 +1,15 @@
 """Who may ask: by the one means its entry names, and by no other. There is no anonymous caller."""
 
+from dataclasses import replace
+
 import pytest
 
 from doors.stage import MESH_SAN, MUTE_SECRET, SECRET_HEADER, Ask, Stage, check_request, nginx_peer
 from services.world import SECRET
+from watchword_server.core.model import Resolution
 from watchword_server.errors import CallerRefusedError
 from watchword_server.peer import OPERATORS_SOCKET, Peer
+from watchword_server.services.resolving import Presented
 
 
 def peer(ask: Ask, *, socket_name: str | None = None, names: tuple[str, ...] = ()) -> Peer:
@@ -63,6 +67,18 @@ def test_a_caller_with_a_certificate_or_a_socket_has_no_secret(stage: Stage) -> 
     for secret in ("mesh", "local", MESH_SAN, ""):
         ask = Ask(secrets=(secret,))
         assert who(stage, peer(ask), ask) is None
+
+
+def test_a_certificate_counts_only_from_a_caller_that_may_assert_one_whatever_its_resolvers(stage: Stage) -> None:
+    """Rules that say otherwise are refused when they are applied; this is the second lock on that door."""
+    snapshot = stage.world.house.rules.in_force.current
+    resolver, now = stage.world.house.ext_authz.decisions.resolver, stage.world.house.clock.now()
+    edge = snapshot.caller_by_name["edge"]
+    presented = Presented(certificate_der=stage.credential.der)
+    for may_assert, outcome in ((edge.may_assert, Resolution.FOUND), (frozenset(), Resolution.ABSENT)):
+        caller = replace(edge, may_assert=may_assert)
+        resolved = stage.run(resolver.resolve(presented, caller=caller, snapshot=snapshot, now=now))
+        assert resolved.outcome is outcome
 
 
 def test_a_refused_caller_is_counted_and_told_nothing_more(stage: Stage) -> None:

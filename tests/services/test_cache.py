@@ -165,9 +165,8 @@ async def test_a_waiter_that_is_cancelled_at_the_moment_of_the_answer_is_cancell
     waiting = asyncio.create_task(cached.get("a"))
     await store.was_asked("a")
     (load,) = cached._loads.values()
+    load.task.add_done_callback(lambda _: waiting.cancel())
     store.release()
-    await asyncio.wait({load.task})
-    assert waiting.cancel()
     await asyncio.wait({waiting})
     assert waiting.cancelled()
 
