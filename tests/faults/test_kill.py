@@ -29,7 +29,7 @@ AGENTS: Final = 20
 # Taken out of the environment: a server refuses settings that it does not know.
 KILLS: Final = 50 if os.environ.pop("WATCHWORD_SOAK", "") else 10
 SEED: Final = int(os.environ.pop("WATCHWORD_SEED", secrets.randbits(32)))
-MOST_ACKS_BEFORE_A_KILL: Final = 300
+MOST_ACKS_BEFORE_A_KILL: Final = 200
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import click
 import httpx
 import pytest
 import structlog
@@ -14,11 +15,14 @@ from click.testing import CliRunner
 
 from faults.proxy import Proxy
 from faults.rough import port_of
+from server.operators import Operators
 from support.pki import Pki
 from support.processes import Program, free_ports, run
 from support.server import WATCHWORD, Endpoints, WatchwordServer
 from watchword_server.adapters.store_sql.data_directory import DataDirectory
-from watchword_server.cli.serve import serve
+from watchword_server.cli.serve import migrate, serve
+
+SET_PORT: Final = free_ports(1)[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,17 +34,11 @@ class Refused:
     words: str  # of stderr, without the log
 
 
-def start(data: Path, *arguments: str) -> Refused:
-    """Starts a server, as a program, that is expected to end by itself."""
-    completed = run([WATCHWORD, "serve", "--data", data, *arguments], check=False)
-    return Refused(completed.returncode, completed.stdout, _words(completed.stderr))
-
-
-def start_here(data: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> Refused:
-    """The same in this process: its imports are paid for already."""
+def start(data: Path, *arguments: str, environment: Mapping[str, str] | None = None, command: click.Command = serve) -> Refused:
+    """Starts a server that is expected to end by itself; in this process, whose imports are paid for already."""
     handlers = logging.root.handlers[:]
     try:
-        result = CliRunner().invoke(serve, ["--data", str(data), *arguments], env=environment)
+        result = CliRunner().invoke(command, ["--data", str(data), *arguments], env=environment)
     finally:  # the command sets up logging for the whole of its process
         logging.root.handlers[:] = handlers
         structlog.reset_defaults()
@@ -71,7 +69,7 @@ SETTINGS: Final[dict[str, tuple[dict[str, str], Sequence[str]]]] = {
 @pytest.mark.parametrize("name", SETTINGS)
 def test_settings_that_are_wrong_or_dangerous_are_refused_before_anything_is_touched(tmp_path: Path, name: str) -> None:
     environment, expected = SETTINGS[name]
-    refused = start_here(tmp_path / "data", environment={f"WATCHWORD_{key}": value for key, value in environment.items()})
+    refused = start(tmp_path / "data", environment={f"WATCHWORD_{key}": value for key, value in environment.items()})
     assert (refused.exit_code, refused.stdout) == (1, "")
     assert "Traceback" not in refused.words
     for words in ("settings are refused", *expected):
@@ -93,15 +91,23 @@ def test_a_settings_file_that_is_wrong_is_refused(tmp_path: Path, text: str, exp
     data = tmp_path / "data"
     data.mkdir()
     (data / "watchword.toml").write_text(text)
-    refused = start_here(data)
+    refused = start(data)
     assert (refused.exit_code, refused.stdout) == (1, "")
     assert "settings are refused" in refused.words
     assert expected in refused.words
     assert [path.name for path in data.iterdir()] == ["watchword.toml"]
 
 
+def test_the_program_itself_says_so_with_its_exit_code(tmp_path: Path) -> None:
+    environment = {"WATCHWORD_AGENTS__HOST": "0.0.0.0"}
+    completed = run([WATCHWORD, "serve", "--data", tmp_path / "data"], environment=environment, check=False)
+    assert (completed.returncode, completed.stdout) == (1, "")
+    assert "`0.0.0.0` needs tls" in completed.stderr
+    assert "Traceback" not in completed.stderr
+
+
 def test_a_settings_file_that_is_named_has_to_be_there(tmp_path: Path) -> None:
-    refused = start_here(tmp_path / "data", "--config", str(tmp_path / "nowhere.toml"))
+    refused = start(tmp_path / "data", "--config", str(tmp_path / "nowhere.toml"))
     assert refused.exit_code == 1
     assert f"no settings file `{tmp_path}/nowhere.toml`" in refused.words
 
@@ -115,23 +121,28 @@ def test_tls_files_that_are_missing_or_do_not_belong_together_are_named(tmp_path
             f"WATCHWORD_{listener}__TLS__CERTIFICATE": str(certificate),
             f"WATCHWORD_{listener}__TLS__PRIVATE_KEY": str(key),
         }
-        refused = start_here(tmp_path / "data", "--port", "0", environment=environment)
+        refused = start(tmp_path / "data", "--port", "0", environment=environment)
         assert (refused.exit_code, refused.stdout) == (1, "")
         assert str(certificate) in refused.words
         assert "Traceback" not in refused.words
 
 
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WatchwordServer]:
+    environment = {"WATCHWORD_DECISIONS__GRPC_PORT": str(SET_PORT)}
+    with WatchwordServer(tmp_path_factory.mktemp("first") / "data", environment=environment) as server:
+        yield server
+
+
 # ---- Addresses ---------------------------------------------------------------------------------------------------------
 
 
-def test_ports_count_up_from_the_first_in_a_fixed_order_and_one_that_is_set_moves_no_other(tmp_path: Path) -> None:
-    extra = free_ports(1)[0]
-    with WatchwordServer(tmp_path / "data", environment={"WATCHWORD_DECISIONS__GRPC_PORT": str(extra)}) as server:
-        endpoints = server.endpoints
+def test_ports_count_up_from_the_first_in_a_fixed_order_and_one_that_is_set_moves_no_other(running: WatchwordServer) -> None:
+    endpoints = running.endpoints
     addresses = (endpoints.operators, endpoints.decisions_http, endpoints.agents, endpoints.agents_http)
     first, *others = map(port_of, addresses)
     assert others == [first + 1, first + 3, first + 4]
-    assert port_of(endpoints.decisions_grpc) == extra
+    assert port_of(endpoints.decisions_grpc) == SET_PORT
 
 
 def test_port_0_takes_free_ones(tmp_path: Path) -> None:
@@ -150,7 +161,7 @@ def test_a_port_that_is_taken_is_named_and_the_data_directory_is_let_go(tmp_path
     with socket.socket() as squatter:
         squatter.bind(("127.0.0.1", first + taken))
         squatter.listen()
-        refused = start_here(tmp_path / "data", "--port", str(first))
+        refused = start(tmp_path / "data", "--port", str(first))
     assert (refused.exit_code, refused.stdout) == (1, "")
     assert "cannot listen" in refused.words
     assert str(first + taken) in refused.words
@@ -161,39 +172,33 @@ def test_a_port_that_is_taken_is_named_and_the_data_directory_is_let_go(tmp_path
 # ---- The data directory ------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WatchwordServer]:
-    with WatchwordServer(tmp_path_factory.mktemp("first") / "data") as server:
-        yield server
-
-
 def test_a_second_server_on_the_same_data_is_refused_and_the_first_does_not_notice(running: WatchwordServer) -> None:
     refused = start(running.data, "--port", "0")
     assert (refused.exit_code, refused.stdout) == (1, "")
     assert f"`{running.data}` is held by process {running.program.pid}" in refused.words
-    assert running.devices() == []
+    assert Operators(running.data).devices() == {}
     with Proxy(running.endpoints.decisions_http) as proxy:
         assert proxy.ask().reason == "caller_refused"
 
 
 def test_a_migration_under_a_running_server_is_refused(running: WatchwordServer) -> None:
-    completed = running.command("migrate", check=False)
-    assert completed.returncode == 1
-    assert f"held by process {running.program.pid}" in completed.stderr
-    assert running.devices() == []
+    refused = start(running.data, command=migrate)
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert f"held by process {running.program.pid}" in refused.words
+    assert Operators(running.data).devices() == {}
 
 
 def test_what_cannot_be_a_data_directory_is_named(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("")
-    refused = start_here(file / "data")
+    refused = start(file / "data")
     assert (refused.exit_code, refused.stdout) == (1, "")
     assert f"`{file}/data` cannot be used" in refused.words
 
 
 def test_a_data_directory_whose_path_is_too_long_for_a_socket_is_named(tmp_path: Path) -> None:
     data = tmp_path / ("d" * 120)
-    refused = start_here(data, "--port", "0")
+    refused = start(data, "--port", "0")
     assert (refused.exit_code, refused.stdout) == (1, "")
     assert str(data) in refused.words
     assert "too long" in refused.words
@@ -204,7 +209,7 @@ def test_a_store_that_is_no_store_is_refused_and_left_alone(tmp_path: Path) -> N
     data.mkdir()
     nonsense = b"This is not a database.\n" * 1000
     (data / "watchword.db").write_bytes(nonsense)
-    refused = start_here(data, "--port", "0")
+    refused = start(data, "--port", "0")
     assert (refused.exit_code, refused.stdout) == (1, "")
     assert "Traceback" not in refused.words
     assert (data / "watchword.db").read_bytes() == nonsense

@@ -11,7 +11,6 @@ from typing import Final
 
 import grpc
 import httpx
-import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from faults.proxy import Proxy
@@ -55,15 +54,12 @@ async def exit_code(server: WatchwordServer) -> int:
     return await asyncio.to_thread(server.program.wait)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
-async def test_agents_are_told_to_come_back_and_it_ends_when_they_have_gone(
-    pki: Pki, tmp_path: Path, number: signal.Signals
-) -> None:
+async def test_agents_are_told_to_come_back_and_it_ends_when_they_have_gone(pki: Pki, tmp_path: Path) -> None:
     """Long before the time it would give them: nobody is left to wait for."""
     credential = pki.issuing.issue()
     with serving(pki, tmp_path, drain_seconds=LONG) as server:
         async with attesting(server, credential) as stream:
-            send(server, number)
+            send(server, signal.SIGTERM)
             drain = await stream.receive_until(wire.Drain)
             assert isinstance(drain, wire.Drain)
             assert 0 < drain.reconnect_within_ms <= int(LONG) * 1000
@@ -74,7 +70,9 @@ async def test_agents_are_told_to_come_back_and_it_ends_when_they_have_gone(
         assert not (server.data / "operators.sock").exists()
 
 
-async def test_while_it_drains_it_is_not_ready_takes_nobody_new_and_finishes_what_runs(pki: Pki, tmp_path: Path) -> None:
+async def test_while_it_drains_it_takes_nobody_new_and_finishes_what_runs_and_then_everything_is_there(
+    pki: Pki, tmp_path: Path
+) -> None:
     credential = pki.issuing.issue()
     with serving(pki, tmp_path, drain_seconds=LONG) as server:
         async with attesting(server, credential) as stream, grpc.aio.insecure_channel(server.endpoints.agents) as channel:
@@ -93,6 +91,12 @@ async def test_while_it_drains_it_is_not_ready_takes_nobody_new_and_finishes_wha
             stream.hang_up()
         assert await exit_code(server) == 0
         assert surprises(server) == []
+        assert not (server.data / "watchword.db-wal").exists(), "the log is folded into the database"
+        with contextlib.closing(sqlite3.connect(server.data / "watchword.db")) as database:
+            assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        await asyncio.to_thread(server.start)
+        with Proxy(server.endpoints.decisions_http) as proxy:
+            assert proxy.ask(credential).allowed
 
 
 async def test_agents_that_stay_are_left_when_the_time_is_up_and_a_second_signal_does_not_hurry_it(
@@ -109,7 +113,7 @@ async def test_agents_that_stay_are_left_when_the_time_is_up_and_a_second_signal
         assert await exit_code(server) == 0
 
 
-async def test_connections_that_say_nothing_do_not_keep_it(pki: Pki, tmp_path: Path) -> None:
+async def test_connections_that_say_nothing_do_not_keep_it_from_ending_at_ctrl_c(pki: Pki, tmp_path: Path) -> None:
     """Kept-alive ones, half a request, silent ones: nobody waits for an answer on them."""
     with serving(pki, tmp_path, drain_seconds=LONG) as server, contextlib.ExitStack() as opened:
         endpoints = server.endpoints
@@ -119,20 +123,6 @@ async def test_connections_that_say_nothing_do_not_keep_it(pki: Pki, tmp_path: P
             opened.enter_context(connected(port_of(address))).sendall(b"GET /livez HTTP/1.1\r\nHost: ")
         for address in (endpoints.agents, endpoints.decisions_grpc):
             opened.enter_context(connected(port_of(address)))
-        send(server, signal.SIGTERM)
+        send(server, signal.SIGINT)
         assert await exit_code(server) == 0
         assert surprises(server) == []
-
-
-async def test_after_a_stop_everything_is_there_and_the_log_is_folded_into_the_database(pki: Pki, tmp_path: Path) -> None:
-    credential = pki.issuing.issue()
-    with serving(pki, tmp_path, drain_seconds="0") as server:
-        async with attesting(server, credential):
-            pass
-        assert server.stop() == 0
-        assert not (server.data / "watchword.db-wal").exists()
-        with contextlib.closing(sqlite3.connect(server.data / "watchword.db")) as database:
-            assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-        server.start()
-        with Proxy(server.endpoints.decisions_http) as proxy:
-            assert proxy.ask(credential).allowed
