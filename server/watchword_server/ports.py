@@ -4,7 +4,7 @@ Every store method raises `StoreUnavailableError` when the store does not answer
 Whatever a method returned for is durable.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -163,6 +163,10 @@ class RuleStore(Protocol):
         """All entries, and the rules revision."""
         ...
 
+    async def rules_revision(self) -> int:
+        """The rules revision alone."""
+        ...
+
     async def commit_rules(self, change: RulesChange, *, expected_revision: int, now: Instant) -> int:
         """Writes a change if the rules revision is still `expected_revision`; returns the new rules revision (a store revision).
 
@@ -278,6 +282,6 @@ class PostureMemory(Protocol):
 class EventLog(Protocol):
     """A bounded log of JSON objects, one a line: the decision log and the posture log."""
 
-    def write(self, event: Mapping[str, object]) -> None:
-        """Takes the event without waiting; counts what it had to drop."""
+    def write(self, event: Mapping[str, object] | Callable[[], Mapping[str, object]]) -> None:
+        """Takes the event, or what will make it elsewhere, without waiting; counts what it had to drop."""
         ...

@@ -122,3 +122,18 @@ async def test_ten_thousand_entries_are_one_change(store: Store) -> None:
     revision = await store.commit_rules(an_upsert(*(an_entry(f"p{n}") for n in range(10_000))), expected_revision=0, now=NOW)
     assert revision == 1
     assert len(await stored(store)) == 10_000
+
+
+async def test_the_revision_can_be_asked_for_alone(store: Store) -> None:
+    assert await store.rules_revision() == 0
+    revision = await store.commit_rules(an_upsert(an_entry("p")), expected_revision=0, now=NOW)
+    assert await store.rules_revision() == revision
+
+
+async def test_a_change_of_more_entries_than_a_query_takes_is_compared_with_all_of_them(store: Store) -> None:
+    entries = [an_entry(f"p{number}") for number in range(1_000)]
+    first = await store.commit_rules(an_upsert(*entries), expected_revision=0, now=NOW)
+    assert await store.commit_rules(an_upsert(*entries), expected_revision=first, now=NOW) == first
+    taken = an_entry("another", name="name of p999")
+    with pytest.raises(ConflictError, match="p999"):
+        await store.commit_rules(an_upsert(*entries, taken), expected_revision=first, now=NOW)

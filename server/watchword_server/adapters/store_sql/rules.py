@@ -1,8 +1,10 @@
 """The operators' entries, changed as a whole and only by who saw the newest."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Any, Final
 
-from sqlalchemy import Connection, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, insert, select, tuple_, update
 
 from watchword_server.adapters.store_sql.codec import decode_body, encode_body
 from watchword_server.adapters.store_sql.schema import ChangeKind, meta, objects
@@ -12,6 +14,7 @@ from watchword_server.errors import ConflictError
 from watchword_server.ports import RulesChange, StoredObject
 
 _Key = tuple[str, str]  # kind and id, or kind and name
+_KEYS_AT_ONCE: Final = 200  # two parameters each, and old SQLite takes 999
 
 
 def load(connection: Connection) -> tuple[Sequence[StoredObject], int]:
@@ -29,16 +32,16 @@ def load(connection: Connection) -> tuple[Sequence[StoredObject], int]:
         )
         for row in rows
     ]
-    return entries, _revision(connection)
+    return entries, revision(connection)
 
 
 def commit(transaction: WriteTransaction, change: RulesChange, *, expected_revision: int, now: Instant) -> int:
     """Deletes, then writes those entries whose name or body differs. A change that changes nothing leaves the revision alone."""
     connection = transaction.connection
-    stored_revision = _revision(connection)
+    stored_revision = revision(connection)
     if stored_revision != expected_revision:
         raise ConflictError(f"the rules are at revision {stored_revision}, not {expected_revision}: load them and try again")
-    stored = {(row.kind, row.id): row for row in connection.execute(select(objects)).all()}
+    stored = _concerned(connection, change)
     removed = [key for key in change.deletes if stored.pop(key, None) is not None]
     written: list[tuple[StoredObject, str, Instant]] = []  # entry, body, created at
     for entry in change.upserts:
@@ -71,6 +74,23 @@ def commit(transaction: WriteTransaction, change: RulesChange, *, expected_revis
     return new_revision
 
 
+def revision(connection: Connection) -> int:
+    """The rules revision."""
+    return int(connection.execute(select(meta.c.rules_revision)).scalar_one())
+
+
+def _concerned(connection: Connection, change: RulesChange) -> dict[_Key, Row[Any]]:
+    """The stored entries that the change names, by id or by a name it gives: a small change reads little, whatever is stored."""
+    keys = [*change.deletes, *((entry.kind, entry.id) for entry in change.upserts)]
+    names = [(entry.kind, entry.name) for entry in change.upserts]
+    found: dict[_Key, Row[Any]] = {}
+    for column, wanted in ((objects.c.id, keys), (objects.c.name, names)):
+        for some in _batched(wanted):
+            query = select(objects).where(tuple_(objects.c.kind, column).in_(some))
+            found.update(((row.kind, row.id), row) for row in connection.execute(query))
+    return found
+
+
 def _refuse_taken_names(taken: dict[_Key, str], entries: Sequence[StoredObject]) -> None:
     for entry in entries:
         if taken.setdefault((entry.kind, entry.name), entry.id) != entry.id:
@@ -82,5 +102,7 @@ def _delete(connection: Connection, keys: Sequence[_Key]) -> None:
     connection.execute(one, [{"of_kind": kind, "with_id": id_} for kind, id_ in keys])
 
 
-def _revision(connection: Connection) -> int:
-    return int(connection.execute(select(meta.c.rules_revision)).scalar_one())
+def _batched(keys: Sequence[_Key]) -> Iterator[list[_Key]]:
+    remaining = iter(keys)
+    while some := list(islice(remaining, _KEYS_AT_ONCE)):
+        yield some

@@ -153,6 +153,10 @@ class SqlStore(DeviceStore, RuleStore, TokenStore):
         """See `RuleStore`."""
         return await self._reader.run(rules.load)
 
+    async def rules_revision(self) -> int:
+        """See `RuleStore`."""
+        return await self._reader.run(rules.revision)
+
     async def commit_rules(self, change: RulesChange, *, expected_revision: int, now: Instant) -> int:
         """See `RuleStore`. An entry whose name and body stay the same keeps its revision."""
         return await self._writer.submit(partial(rules.commit, change=change, expected_revision=expected_revision, now=now))
