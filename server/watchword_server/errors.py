@@ -17,6 +17,7 @@ WatchwordError
 │   └── RateLimitedError             too many in too short a time
 ├── OperatorError                    an operator's input or the configuration
 │   ├── ConfigurationError           settings, rule files; each problem with its place and remedy
+│   ├── ExpressionError              an expression of the rules language; with line, column and what was expected
 │   ├── NotAuthorizedError           missing, wrong or insufficient API token
 │   ├── NotFoundError                no such object
 │   └── ConflictError                it is there already, in use, or in another state
@@ -28,7 +29,9 @@ WatchwordError
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Final, Literal
+
+_CONTEXT_CHARACTERS: Final = 60
 
 
 class WatchwordError(Exception):
@@ -139,11 +142,13 @@ class OperatorError(WatchwordError):
 class Problem:
     """One thing wrong in a configuration: where, what, and what to write instead.
 
-    `path` leads from the document's root to the value: names of keys and indexes of lists.
+    `path` leads from the document's root to the value: names of keys and indexes of lists. `excerpt` are lines to show beneath:
+    of an expression, the source around the fault and a caret.
     """
 
     path: tuple[str | int, ...]
     message: str
+    excerpt: tuple[str, ...] = ()
 
 
 class ConfigurationError(OperatorError):
@@ -154,6 +159,55 @@ class ConfigurationError(OperatorError):
     def __init__(self, problems: Sequence[Problem]) -> None:
         super().__init__("; ".join(f"{'.'.join(map(str, problem.path))}: {problem.message}" for problem in problems))
         self.problems = tuple(problems)
+
+
+class ExpressionError(OperatorError):
+    """An expression of the rules language that is refused, with the place of the first fault.
+
+    `position` and `length` count code points in `text`; `length` is 0 where something is missing.
+    """
+
+    code = "expression_invalid"
+
+    def __init__(
+        self, kind: Literal["syntax", "type", "unknown_field"], message: str, *, text: str, position: int, length: int = 0
+    ) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.message = message
+        self.text = text
+        self.position = position
+        self.length = length
+
+    def __str__(self) -> str:
+        return f"{self.line}:{self.column}: {self.message}"
+
+    @property
+    def line(self) -> int:
+        """The line of the fault, from 1."""
+        return self.text.count("\n", 0, self.position) + 1
+
+    @property
+    def column(self) -> int:
+        """The column of the fault in its line, from 1, in code points."""
+        return self.position - self.text.rfind("\n", 0, self.position)
+
+    def render(self) -> str:
+        """Three lines: the message with its place, the source around the fault, and carets under the fault."""
+        start = self.position - self.column + 1
+        line_end = self.text.find("\n", self.position)
+        end = len(self.text) if line_end < 0 else line_end
+        left = max(start, self.position - _CONTEXT_CHARACTERS)
+        right = min(end, max(self.position + _CONTEXT_CHARACTERS, left + 2 * _CONTEXT_CHARACTERS))
+        before = ("…" if left > start else "") + self.text[left : self.position]
+        after = self.text[self.position : right] + ("…" if right < end else "")
+        carets = "^" * max(1, min(self.length, right - self.position))
+        return f"{self}\n{_printable(before)}{_printable(after)}\n{' ' * len(before)}{carets}"
+
+
+def _printable(text: str) -> str:
+    """One visible character for each: control characters and the like would move the caret or the terminal."""
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
 
 
 class NotAuthorizedError(OperatorError):

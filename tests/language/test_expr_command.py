@@ -1,0 +1,91 @@
+"""`watchword expr`."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from watchword_server.__main__ import main
+
+CASES = Path(__file__).parents[1] / "cases" / "rules-language.jsonl"
+
+
+def run(*arguments: str, given: str | None = None) -> Result:
+    return CliRunner().invoke(main, ["expr", *arguments], input=given)
+
+
+def test_an_expression_is_evaluated_on_a_context() -> None:
+    context = json.dumps({"http.request.host": "wiki.corp.example"})
+    assert run('http.request.host wildcard "*.corp.example"', "--context", "-", given=context).stdout == "true\n"
+    assert run('http.request.host == "x"').stdout == "false\n"
+    assert run("score > 1 and net.dst.port == 22", "--filter", "l4", "--type", "score=Int").stdout == "false\n"
+
+
+def test_lists_come_from_a_file(tmp_path: Path) -> None:
+    lists = tmp_path / "lists.json"
+    lists.write_text(json.dumps({"office": {"type": "Ip", "items": ["10.0.0.0/8", "192.0.2.1..192.0.2.9"]}}))
+    context = json.dumps({"http.conn.src_ip": "192.0.2.5"})
+    answer = run("http.conn.src_ip in $office", "--lists", str(lists), "--context", "-", given=context)
+    assert answer.stdout == "true\n"
+    assert "no list `home`" in run("http.conn.src_ip in $home", "--lists", str(lists)).stderr
+
+
+def test_a_fault_is_shown_with_its_place() -> None:
+    answer = run('http.request.hots == "x"')
+    assert answer.exit_code == 1
+    assert answer.stdout == ""
+    assert answer.stderr.split("\n")[1:3] == ['http.request.hots == "x"', "^" * len("http.request.hots")]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "given", "code", "told"),
+    [
+        ((), None, 2, "give either"),
+        (("managed", "--cases", "-"), "", 2, "give either"),
+        (("managed", "--type", "managed"), None, 2, "is no type"),
+        (("managed", "--type", "notable=Bool"), None, 2, "cannot be a field's name"),
+        (("managed", "--type", "managed=Bool", "--context", "-"), "nonsense", 1, "is no JSON"),
+        (("managed", "--type", "managed=Bool", "--context", "-"), "[]", 1, "must be a JSON object"),
+        (("managed", "--type", "managed=Bool", "--context", "-"), '{"managed": 1}', 1, "managed: this is no Bool"),
+        (("managed", "--type", "managed=Bool", "--lists", "-"), '{"a": {"type": "Ip"}}', 1, "--lists cannot be used"),
+    ],
+)
+def test_wrong_usage_is_told(arguments: tuple[str, ...], given: str | None, code: int, told: str) -> None:
+    answer = run(*arguments, given=given)
+    assert (answer.exit_code, answer.stdout) == (code, "")
+    assert told in answer.stderr
+
+
+def test_a_file_of_cases_is_answered_line_by_line() -> None:
+    answer = run("--cases", str(CASES))
+    assert answer.exit_code == 0
+    cases = [json.loads(line) for line in CASES.read_text(encoding="utf-8").split("\n") if line]
+    found = {line["id"]: line for line in map(json.loads, answer.stdout.splitlines())}
+    assert len(found) == len(cases)
+    for case in cases:
+        line: dict[str, Any] = found[case["id"]]
+        outcome = line["result"] if "result" in line else f"error:{line['error']}"
+        assert outcome in [case["expect"], *case.get("accept", ())]
+        assert "result" in line or line["message"]
+
+
+def test_a_broken_case_is_one_line_among_others() -> None:
+    good = {"id": "good", "expr": "t", "types": {"t": "Bool"}, "context": {"t": True}}
+    broken: list[object] = [
+        *("text", [1], None, {}, {"id": 1, "expr": 5}, {**good, "types": {"t": "Nonsense"}}, {**good, "types": 5}),
+        *({**good, "context": {"t": 5}}, {**good, "context": []}, {**good, "lists": [1]}),
+        {**good, "lists": {"l": {"type": "Ip", "items": ["nonsense"]}}},
+    ]
+    given = "\n".join(["{not json", *map(json.dumps, broken), "", "[" * 100_000, json.dumps(good)]) + "\n"
+    answer = run("--cases", "-", given=given)
+    assert answer.exit_code == 0
+    lines = [json.loads(line) for line in answer.stdout.splitlines()]
+    assert [line.get("error") for line in lines[:-1]].count("case") >= len(broken)
+    assert lines[-1] == {"id": "good", "result": True}
+
+
+def test_an_expression_that_nothing_can_reach_is_an_unknown_field() -> None:
+    line = json.dumps({"id": "n", "expr": "notable", "types": {"notable": "Bool"}})
+    assert json.loads(run("--cases", "-", given=line).stdout)["error"] == "unknown_field"
