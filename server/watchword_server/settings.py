@@ -15,6 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from watchword_server.core.rules import LanguageSettings
+
 ENV_PREFIX = "WATCHWORD_"
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
@@ -64,6 +66,9 @@ class DecisionsListener(Listener):
 
     grpc_port: Port | None = Field(None, description="ext_authz; 0: any free port; unset: counted from `port`")
     http_port: Port | None = Field(None, description="auth_request; 0: any free port; unset: counted from `port`")
+    log_query: bool = Field(
+        default=False, description="the decision log tells queries, which carry secrets: reset links, signed URLs, tokens"
+    )
 
 
 class OperatorsListener(Listener):
@@ -121,6 +126,34 @@ class Logs(_Group):
     backups: int = Field(4, ge=1, le=1_000, description="rotated files that are kept")
 
 
+_LANGUAGE = LanguageSettings()
+
+
+class Rules(_Group):
+    """How the expressions of Gateway rules are read."""
+
+    missing_not_equal: bool = Field(
+        default=_LANGUAGE.missing_not_equal, description="whether `!=` is true of a field that is missing"
+    )
+    max_expression_characters: int = Field(
+        _LANGUAGE.max_expression_characters, ge=256, le=1 << 20, description="length of one expression, with names as ids"
+    )
+    max_nesting: int = Field(
+        _LANGUAGE.max_nesting, ge=1, le=128, description="parentheses, `not`, quantifiers and calls inside one another"
+    )
+    max_set_items: int = Field(_LANGUAGE.max_set_items, ge=1, le=100_000, description="items of one `{…}`")
+    max_regex_characters: int = Field(_LANGUAGE.max_regex_characters, ge=1, le=65_536, description="length of one pattern")
+    max_regex_memory_bytes: int = Field(
+        _LANGUAGE.max_regex_memory_bytes, ge=1 << 16, le=1 << 28, description="memory of one compiled pattern"
+    )
+    max_wildcard_stars: int = Field(_LANGUAGE.max_wildcard_stars, ge=1, le=100, description="`*` in one wildcard")
+
+    @property
+    def language(self) -> LanguageSettings:
+        """As the rules take it."""
+        return LanguageSettings(**self.model_dump())
+
+
 class Settings(BaseSettings):
     """All settings of `watchword serve`."""
 
@@ -140,6 +173,7 @@ class Settings(BaseSettings):
     cache: Cache = Cache()
     store: Store = Store()
     logs: Logs = Logs()
+    rules: Rules = Rules()
     grpc_reflection: bool = Field(default=False, description="lets anyone list the gRPC services; for development")
 
     @classmethod

@@ -13,15 +13,49 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from support.pki import Pki
-from watchword_server.configuration.build import build_rule_set
+from watchword_server.configuration.book import EMPTY_BOOK, RuleBook
 from watchword_server.configuration.document.base import Section
 from watchword_server.configuration.document.checks import CHECK_TYPES
+from watchword_server.configuration.document.conditions import REFUSED
+from watchword_server.configuration.document.destinations import destination_of
 from watchword_server.configuration.document.durations import MAX_SECONDS, parse_seconds
 from watchword_server.configuration.document.sections import body_of, validate_document, validate_entry
 from watchword_server.configuration.plan import plan_changes
 from watchword_server.configuration.yaml_file import read_rule_file
 from watchword_server.core.kinds import KINDS
+from watchword_server.core.rules import LanguageSettings
 from watchword_server.errors import ConfigurationError, Problem
+from watchword_server.settings import Settings
+
+# One of each selector, as short as it can be written.
+SELECTORS: dict[str, dict[str, Any]] = {
+    "email": {"email": "ada@corp.example"},
+    "email_domain": {"domain": "corp.example"},
+    "email_list": {"id": "admins"},
+    "everyone": {},
+    "ip": {"ip": "192.0.2.0/24"},
+    "ip_list": {"id": "office"},
+    "geo": {"country_code": "PT"},
+    "device_posture": {"integration_uid": "managed"},
+    "certificate": {},
+    "common_name": {"common_name": "x"},
+    "service_token": {"token_id": "ci"},
+    "any_valid_service_token": {},
+    "linked_app_token": {"app_uid": "crm"},
+    "group": {"id": "staff"},
+    "login_method": {"id": "okta"},
+    "auth_method": {"auth_method": "hwk"},
+    "auth_context": {"ac_id": "c1"},
+    "azureAD": {"id": "g1"},
+    "okta": {"name": "Finance"},
+    "gsuite": {"email": "finance@corp.example"},
+    "github-organization": {"name": "corp"},
+    "saml": {"attribute_name": "department", "attribute_value": "finance"},
+    "oidc": {"claim_name": "department", "claim_value": "finance"},
+    "external_evaluation": {"evaluate_url": "https://check.example/evaluate"},
+    "user_risk_score": {"user_risk_score": ["low"]},
+    "cloudflare_account_member": {},
+}
 
 
 def problems_of_document(value: object) -> list[Problem]:
@@ -66,6 +100,83 @@ def test_no_text_crashes_the_duration_parser(text: str) -> None:
         assert 0 <= parse_seconds(text) <= MAX_SECONDS
 
 
+@pytest.mark.parametrize(
+    ("written", "host", "path"),
+    [
+        ("Wiki.Corp.Example", "wiki.corp.example", ""),
+        ("wiki.example/", "wiki.example", ""),
+        ("wiki.example/*", "wiki.example", ""),
+        ("wiki.example/Pages", "wiki.example", "/Pages"),
+        ("wiki.example/pages/", "wiki.example", "/pages/"),
+        ("wiki.example/pages/*", "wiki.example", "/pages/*"),
+        ("wiki.example/foo*/bar", "wiki.example", "/foo*/bar"),
+        ("wiki.example/%7Eada/%61%2d", "wiki.example", "/~ada/a-"),
+        ("wiki.example/b%c3%bccher%2a", "wiki.example", "/b%C3%BCcher%2A"),
+        ("wiki.example/...;v=1/@:", "wiki.example", "/...;v=1/@:"),
+        ("*.Corp.example/x", "*.corp.example", "/x"),
+        ("*test.*.corp.example", "*test.*.corp.example", ""),
+        ("xn--bcher-kva.example", "xn--bcher-kva.example", ""),
+    ],
+)
+def test_a_destination_is_a_host_and_a_path(written: str, host: str, path: str) -> None:
+    found = destination_of(written)
+    assert (found.host, found.path) == (host, path)
+    assert destination_of(found.host + found.path) == found
+
+
+@given(st.text(alphabet="aA.*/%27fFeE-_~ ?#:\\ü"))
+def test_no_text_crashes_the_destination_parser(text: str) -> None:
+    with suppress(ValueError):
+        found = destination_of(text)
+        assert found.host == found.host.lower()
+        assert found.path == "" or found.path.startswith("/")
+        assert destination_of(found.host + found.path) == found
+
+
+@pytest.mark.parametrize("decision", REFUSED)
+@pytest.mark.parametrize("kind", SELECTORS)
+def test_a_policy_asks_only_for_what_fits_its_decision(kind: str, decision: str) -> None:
+    policy = {"name": "p", "decision": decision, "include": [{"everyone": {}}], "require": [{kind: SELECTORS[kind]}]}
+    if kind not in REFUSED[decision]:
+        assert validate_document({"policies": [policy]})
+        return
+    [problem] = problems_of_document({"policies": [policy]})
+    assert problem.path == ("policies", 0, "require", 0, kind)
+
+
+def test_what_a_service_token_s_credential_looks_like() -> None:
+    good = {"client_id": "0" * 32 + ".access", "secret_sha256": "0" * 64, "expires_at": 1.5}
+    assert validate_entry(Section.SERVICE_TOKENS, "ci", {"credential": good})
+    for wrong in (
+        {"client_id": "0" * 31 + ".access"},
+        {"client_id": "A" * 32 + ".access"},
+        {"secret_sha256": "0" * 63},
+        {"expires_at": -1},
+        {"expires_at": float("inf")},
+        {"secret": "x"},
+    ):
+        with pytest.raises(ConfigurationError):
+            validate_entry(Section.SERVICE_TOKENS, "ci", {"credential": good | wrong})
+
+
+def test_how_expressions_are_read_is_a_setting() -> None:
+    rule = {"name": "r", "precedence": 1, "filters": ["http"], "action": "block", "traffic": 'http.request.host == "a.example"'}
+    document = {"gateway_rules": [rule]}
+    strict = LanguageSettings(max_expression_characters=10)
+    assert validate_document(document)
+    with pytest.raises(ConfigurationError) as caught:
+        validate_document(document, language=strict)
+    assert [problem.path for problem in caught.value.problems] == [("gateway_rules", 0, "traffic")]
+    body = {key: value for key, value in rule.items() if key != "name"}
+    assert validate_entry(Section.GATEWAY_RULES, "r", body)
+    with pytest.raises(ConfigurationError):
+        validate_entry(Section.GATEWAY_RULES, "r", body, language=strict)
+
+
+def test_the_settings_defaults_are_the_language_s_own() -> None:
+    assert Settings().rules.language == LanguageSettings()
+
+
 def test_every_kind_of_check_the_core_judges_can_be_written_and_no_other() -> None:
     assert set(CHECK_TYPES) == set(KINDS)
 
@@ -107,7 +218,7 @@ def test_a_stored_entry_that_is_not_valid_is_told_by_section_and_name() -> None:
 def test_hosts_and_headers_are_kept_in_lower_case() -> None:
     document = validate_document(
         {
-            "applications": [{"name": "wiki", "type": "self_hosted", "domain": "Wiki.Corp.Example"}],
+            "applications": [{"name": "wiki", "type": "self_hosted", "domain": "Wiki.Corp.Example/Pages"}],
             "callers": [
                 {
                     "name": "edge",
@@ -119,7 +230,7 @@ def test_hosts_and_headers_are_kept_in_lower_case() -> None:
         }
     )
     caller = document.callers[0]
-    assert document.applications[0].domain == "wiki.corp.example"
+    assert document.applications[0].domain == "wiki.corp.example/Pages"
     assert caller.authenticate.mtls is not None
     assert caller.authenticate.mtls.san == "edge.corp.example"
     assert caller.identity is not None
@@ -176,6 +287,16 @@ _KEYS = st.sampled_from(
         "filters",
         "authenticate",
         "id",
+        "identity",
+        "device_posture",
+        "action",
+        "precedence",
+        "enabled",
+        "destinations",
+        "evidence",
+        "credential",
+        "expires",
+        "items",
     ]
 )
 _SHAPED = st.dictionaries(
@@ -271,11 +392,11 @@ def test_a_good_document_changed_anywhere_is_applied_whole_or_refused_whole(
         value = _changed(value, path, change, data.draw(_JSON | st.sampled_from(_SOME_VALUES)))
     numbers = count()
     try:
-        plan = plan_changes(validate_document(value), [], new_id=lambda: f"id-{next(numbers)}", prune=True)
+        plan = plan_changes(validate_document(value), EMPTY_BOOK, new_id=lambda: f"id-{next(numbers)}", prune=True)
     except ConfigurationError as error:
         assert_well_worded(error)
     else:
-        build_rule_set(plan.result, 1)
+        RuleBook.read(plan.result, 1)
 
 
 def test_a_certificate_with_odd_text_around_it_is_read(pki: Pki) -> None:

@@ -1,5 +1,6 @@
 """What applying a document changes."""
 
+import uuid
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import count
@@ -8,10 +9,13 @@ from typing import Any
 
 import pytest
 
+from watchword_server.configuration.book import EMPTY_BOOK, RuleBook
 from watchword_server.configuration.document.sections import Document, validate_document
 from watchword_server.configuration.plan import Plan, plan_changes
+from watchword_server.configuration.service_tokens import with_credential
 from watchword_server.configuration.yaml_file import read_rule_file
 from watchword_server.core.model import Instant
+from watchword_server.core.rules import LanguageSettings
 from watchword_server.errors import ConfigurationError
 from watchword_server.ports import StoredObject
 
@@ -21,7 +25,7 @@ EVERYONE: list[dict[str, Any]] = [{"everyone": {}}]
 
 def plan(document: Document | dict[str, Any], existing: Sequence[StoredObject] = (), *, prune: bool = False) -> Plan:
     valid = document if isinstance(document, Document) else validate_document(document)
-    return plan_changes(valid, existing, new_id=lambda: f"id-{next(_numbers)}", prune=prune)
+    return plan_changes(valid, RuleBook.read(existing), new_id=lambda: f"id-{next(_numbers)}", prune=prune)
 
 
 def committed(planned: Plan, existing: Sequence[StoredObject] = (), *, revision: int = 1) -> list[StoredObject]:
@@ -74,6 +78,123 @@ def test_references_are_stored_as_ids(workplace: Path) -> None:
     assert check == {"certificate_id": stored["certificates", "corp-device-ca"].id, "cn": "${serial_number}"}
 
 
+def rule(name: str, precedence: int, **fields: Any) -> dict[str, Any]:
+    return {"name": name, "precedence": precedence, "filters": ["http"], "action": "block", **fields}
+
+
+def test_names_in_expressions_are_stored_as_ids(workplace: Path) -> None:
+    document = read_rule_file(workplace / "supported.yaml").text.value
+    assert isinstance(document, dict)
+    posture = (
+        'any(device_posture.checks.passed[*] in {"managed-laptop"  r#"older-laptop"#\n"\\x6danaged-laptop"}) and '
+        'not any(device_posture.checks.failed[*] != "older-laptop") and any(device_posture.checks.passed[*] contains "laptop")'
+    )
+    traffic = 'http.request.host == "office-networks" or http.conn.src_ip in $office-networks'
+    document["gateway_rules"] = [
+        rule("posture", 1, device_posture=posture),
+        rule("traffic", 2, traffic=traffic, enabled=True, identity="identity.email in $admins"),
+        rule("disabled", 3, filters=["l4"], traffic="net.src.ip in $office-networks", action="isolate"),
+    ]
+    planned = plan(document)
+    stored = {(row.kind, row.name): row for row in planned.result}
+    managed, older = (f'"{stored["checks", name].id}"' for name in ("managed-laptop", "older-laptop"))
+    networks, admins = (f"${stored['lists', name].id}" for name in ("office-networks", "admins"))
+    assert stored["gateway_rules", "posture"].body["device_posture"] == (
+        f"any(device_posture.checks.passed[*] in {{{managed}  {older}\n{managed}}}) and "
+        f'not any(device_posture.checks.failed[*] != {older}) and any(device_posture.checks.passed[*] contains "laptop")'
+    )
+    assert stored["gateway_rules", "traffic"].body["traffic"] == (
+        f'http.request.host == "office-networks" or http.conn.src_ip in {networks}'
+    )
+    assert stored["gateway_rules", "traffic"].body["identity"] == f"identity.email in {admins}"
+    assert stored["gateway_rules", "disabled"].body["traffic"] == f"net.src.ip in {networks}"
+    assert plan(document, committed(planned)).changes_nothing
+
+
+def test_a_list_may_be_named_without_the_dashes_of_its_id() -> None:
+    ids = iter([str(uuid.UUID(int=7)), "r-1"])
+    document = {
+        "lists": [{"name": "Office networks", "type": "IP", "items": []}],
+        "gateway_rules": [rule("r", 1, traffic=f"http.conn.src_ip in ${uuid.UUID(int=7).hex}")],
+    }
+    [_, stored] = plan_changes(validate_document(document), EMPTY_BOOK, new_id=lambda: next(ids), prune=False).result
+    assert stored.body["traffic"] == f"http.conn.src_ip in ${uuid.UUID(int=7)}"
+
+
+def test_an_expression_that_ids_make_too_long_is_refused() -> None:
+    language = LanguageSettings(max_expression_characters=40)
+    document = {
+        "lists": [{"name": "office", "type": "IP", "items": []}],
+        "gateway_rules": [rule("r", 1, traffic="http.conn.src_ip in $office")],
+    }
+    parsed = validate_document(document, language=language)
+    with pytest.raises(ConfigurationError) as caught:
+        plan_changes(parsed, RuleBook.read((), language=language), new_id=lambda: str(uuid.uuid4()), prune=False)
+    assert [problem.path for problem in caught.value.problems] == [("gateway_rules", 0, "traffic")]
+
+
+def test_a_list_of_another_type_is_refused_where_it_is_stored_already() -> None:
+    document = {
+        "lists": [{"name": "office", "type": "IP", "items": []}],
+        "gateway_rules": [rule("r", 1, traffic="http.conn.src_ip in $office")],
+    }
+    existing = committed(plan(document))
+    [(path, message)] = problems({"lists": [{"name": "office", "type": "DOMAIN"}]}, existing)
+    assert path == ("gateway_rules", "r", "traffic")
+    assert message == ("1:22: `office` is a list of type DOMAIN, but an address is looked up in it: name a list of type IP")
+
+
+def test_a_check_that_an_expression_names_is_not_pruned_away(workplace: Path) -> None:
+    document = read_rule_file(workplace / "supported.yaml").text.value
+    assert isinstance(document, dict)
+    existing = committed(plan(document))
+    left = {key: document[key] for key in ("certificates", "lists", "gateway_rules")}
+    expected = "is a check that is not in this file and would be removed: add it here, or do not prune"
+    found = problems(left, existing, prune=True)
+    assert [path for path, _ in found] == [("gateway_rules", 2, "device_posture")] * 2
+    assert all(expected in message for _, message in found)
+
+
+# ---- Credentials ------------------------------------------------------------------------------------------------------------
+
+
+def issued(stored: StoredObject) -> StoredObject:
+    return with_credential(stored, client_id="0" * 32 + ".access", secret_sha256=bytes(32), expires_at=Instant(99.0))
+
+
+def test_applying_keeps_the_credential_of_a_service_token() -> None:
+    document = {"service_tokens": [{"name": "ci", "expires": "1h"}, {"name": "backup", "expires": "never"}]}
+    existing = [issued(row) for row in committed(plan(document))]
+    assert plan(document, existing).changes_nothing
+    changed = plan({"service_tokens": [{"name": "ci", "expires": "2h"}]}, existing)
+    assert changed.summary == ("updated   service_tokens.ci",)
+    [row] = changed.change.upserts
+    assert row.body == {"expires": "2h", "credential": existing[0].body["credential"]}
+    pruned = plan({"service_tokens": [{"name": "ci", "expires": "1h"}]}, existing, prune=True)
+    assert pruned.summary == ("unchanged service_tokens.ci", "removed   service_tokens.backup")
+    assert pruned.result == (existing[0],)
+
+
+def test_a_credential_takes_the_place_of_another() -> None:
+    [stored] = committed(plan({"service_tokens": [{"name": "ci"}]}))
+    first = issued(stored)
+    second = with_credential(first, client_id="1" * 32 + ".access", secret_sha256=b"\1" * 32, expires_at=None)
+    assert second.body == {"credential": {"client_id": "1" * 32 + ".access", "secret_sha256": "01" * 32}}
+    assert stored.body == {}
+
+
+def test_a_credential_that_is_none_is_refused() -> None:
+    [stored] = committed(plan({"service_tokens": [{"name": "ci"}]}))
+    with pytest.raises(ConfigurationError, match="is not a client id"):
+        with_credential(stored, client_id="ci", secret_sha256=bytes(32), expires_at=None)
+    [group_row] = committed(plan({"groups": [group("staff")]}))
+    with pytest.raises(ConfigurationError, match="`staff` is no service token"):
+        issued(group_row)
+
+
+# ---- Entries keep their ids -------------------------------------------------------------------------------------------------
+
+
 def test_an_entry_keeps_its_id_as_long_as_its_name() -> None:
     existing = committed(plan({"groups": [group("staff"), group("others")]}))
     ids = {stored.name: stored.id for stored in existing}
@@ -100,13 +221,6 @@ def test_only_pruning_removes() -> None:
     assert committed(pruned, existing) == [existing[0]]
 
 
-def test_pruning_leaves_kinds_it_does_not_know() -> None:
-    foreign = StoredObject("service_tokens", "t-1", "ci", {}, 1, Instant(0.0), Instant(0.0))
-    pruned = plan({"groups": [group("staff")]}, [foreign], prune=True)
-    assert pruned.change.deletes == ()
-    assert foreign in pruned.result
-
-
 def test_a_new_certificate_under_the_same_name_changes_its_body_alone(workplace: Path) -> None:
     document = read_rule_file(workplace / "supported.yaml").document()
     existing = committed(plan(document))
@@ -118,7 +232,7 @@ def test_a_new_certificate_under_the_same_name_changes_its_body_alone(workplace:
 def test_no_id_is_made_for_what_has_one() -> None:
     existing = committed(plan({"groups": [group("staff")], "unmatched": "deny"}))
     document = validate_document({"groups": [group("staff")], "unmatched": "allow"})
-    plan_changes(document, existing, new_id=lambda: pytest.fail("an id was made"), prune=True)
+    plan_changes(document, RuleBook.read(existing), new_id=lambda: pytest.fail("an id was made"), prune=True)
 
 
 # ---- References to what is stored already -----------------------------------------------------------------------------------
@@ -176,7 +290,7 @@ def test_a_clash_with_a_stored_entry_is_told_at_the_entry_of_the_file() -> None:
         "gateway_rules": [{"name": "second", "action": "block", "filters": ["http"], "precedence": 1}],
     }
     assert problems(document, existing) == [
-        (("applications", 0, "domain"), "application `wiki` has the same: a host has one application"),
+        (("applications", 0, "domain"), "application `wiki` has the same: a host and path has one application"),
         (("gateway_rules", 0, "precedence"), "gateway rule `first` has the same: write a number that no other rule has"),
     ]
     assert plan(document, existing, prune=True).change.deletes
@@ -195,14 +309,6 @@ def test_a_bypass_policy_that_a_changed_group_would_break_is_told() -> None:
     changed = {"name": "office", "include": [{"email": {"email": "ada@corp.example"}}]}
     expected = "a bypass policy asks for no identity and no device, but `office` has `email`: use another group"
     assert problems({"groups": [changed]}, existing) == [(("policies", "p", "include", 0, "group", "id"), expected)]
-
-
-def test_a_stored_entry_that_is_no_longer_valid_is_told_unless_it_is_replaced() -> None:
-    broken = StoredObject("groups", "g-1", "staff", {"include": []}, 1, Instant(0.0), Instant(0.0))
-    expected = (("groups", "staff", "include"), "the list is empty: write at least one item")
-    assert problems({"unmatched": "deny"}, [broken]) == [expected]
-    assert plan({"groups": [group("staff")]}, [broken]).change.upserts[0].id == "g-1"
-    assert plan({"unmatched": "deny"}, [broken], prune=True).change.deletes == (("groups", "g-1"),)
 
 
 def test_groups_nest_only_so_deep_and_come_to_only_so_much() -> None:

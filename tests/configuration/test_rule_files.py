@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from watchword_server.configuration.book import EMPTY_BOOK
 from watchword_server.configuration.document.sections import Document
 from watchword_server.configuration.plan import plan_changes
 from watchword_server.configuration.yaml_file import RuleFile, read_rule_file
@@ -19,11 +20,12 @@ def problems_with(rule_file: RuleFile) -> list[str]:
     """Reads and plans on an empty store; the problems, without the file's name."""
     numbers = count()
     try:
-        plan_changes(rule_file.document(), [], new_id=lambda: f"id-{next(numbers)}", prune=False)
+        plan_changes(rule_file.document(), EMPTY_BOOK, new_id=lambda: f"id-{next(numbers)}", prune=False)
     except ConfigurationError as error:
-        lines = rule_file.explain(error)
-        assert all(line.startswith(f"{rule_file.name}:") for line in lines)
-        return [line.removeprefix(f"{rule_file.name}:") for line in lines]
+        told = rule_file.explain(error)
+        assert all(text.startswith(f"{rule_file.name}:") for text in told)
+        assert all(line.startswith("    ") for text in told for line in text.split("\n")[1:])
+        return [text.removeprefix(f"{rule_file.name}:") for text in told]
     return []
 
 
@@ -38,7 +40,7 @@ def test_a_bad_file_is_refused_with_every_problem_and_its_place(case: Path, work
     """The expected lines stand behind `#> ` at the end of each file, in the order they are told."""
     expected = [line.removeprefix("#> ") for line in case.read_text().splitlines() if line.startswith("#> ")]
     assert expected
-    assert problems_with(read_rule_file(workplace / case.name)) == expected
+    assert "\n".join(problems_with(read_rule_file(workplace / case.name))).split("\n") == expected
 
 
 def test_the_supported_format_is_read_as_it_is_written(workplace: Path) -> None:
@@ -50,13 +52,23 @@ def test_the_supported_format_is_read_as_it_is_written(workplace: Path) -> None:
         ("groups", "staff"),
         ("policies", "staff-on-managed-laptops"),
         ("policies", "from-the-office"),
+        ("policies", "machines"),
         ("applications", "wiki"),
+        ("applications", "previews"),
         ("lists", "office-networks"),
+        ("lists", "admins"),
         ("gateway_rules", "block-old-wiki"),
         ("gateway_rules", "allow-the-rest"),
+        ("gateway_rules", "admin-pages-from-managed-laptops-only"),
+        ("gateway_rules", "ssh"),
+        ("gateway_rules", "no-ads"),
+        ("gateway_rules", "isolated"),
         ("callers", "edge-envoy"),
         ("callers", "edge-caddy"),
         ("callers", "local"),
+        ("service_tokens", "ci-runner"),
+        ("service_tokens", "for-ever"),
+        ("service_tokens", "a-year"),
         ("settings", "unmatched"),
     ]
 

@@ -1,88 +1,55 @@
 """Stored entries to the typed rule set that decisions read."""
 
-from collections.abc import Mapping, Sequence
-from ipaddress import ip_network
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from watchword_server.configuration.consistency import Placed, inconsistencies, read_objects
+from watchword_server.configuration.build_access import build_application, build_demand, build_group, build_policy
+from watchword_server.configuration.consistency import Page
 from watchword_server.configuration.document.applications import Application as ApplicationEntry
-from watchword_server.configuration.document.base import Section
 from watchword_server.configuration.document.callers import Caller as CallerEntry
 from watchword_server.configuration.document.certificates import Certificate, signing_certificate
 from watchword_server.configuration.document.checks import ClientCertificateCheck, ClientCertificateV2Check
-from watchword_server.configuration.document.conditions import AccessGroup, DevicePosture, Email, EmailDomain, Ip
-from watchword_server.configuration.document.conditions import Everyone as EveryoneEntry
-from watchword_server.configuration.document.conditions import Group as InGroupEntry
+from watchword_server.configuration.document.conditions import AccessGroup
 from watchword_server.configuration.document.conditions import Policy as PolicyEntry
-from watchword_server.configuration.document.conditions import Selector as SelectorEntry
 from watchword_server.configuration.document.gateway import GatewayRule as GatewayRuleEntry
-from watchword_server.configuration.document.gateway import host_in_traffic
+from watchword_server.configuration.document.lists import GatewayList as ListEntry
+from watchword_server.configuration.document.lists import canonical
 from watchword_server.configuration.document.sections import Setting
+from watchword_server.configuration.document.service_tokens import ServiceToken as ServiceTokenEntry
 from watchword_server.core.model import (
     CertificateId,
     Check,
     CheckId,
     ClientCertificateConfig,
+    Instant,
     OnClone,
     Outcome,
     SigningCertificate,
     Trust,
 )
 from watchword_server.core.rules import (
-    Application,
     Assertion,
     Caller,
-    Conditions,
-    EmailDomainIs,
-    EmailIs,
-    Everyone,
     GatewayAction,
+    GatewayFilter,
+    GatewayList,
     GatewayRule,
-    Group,
-    InGroup,
-    IpIn,
-    Policy,
-    PolicyDecision,
-    PostureCheckPassed,
-    RuleSet,
-    Selector,
+    ServiceToken,
 )
-from watchword_server.errors import ConfigurationError, Problem
 from watchword_server.ports import StoredObject
 
 
-def build_rule_set(objects: Sequence[StoredObject], revision: int) -> RuleSet:
-    """The rule set of all stored entries; without a stored `unmatched`, deny. Lists have no part in it yet.
+def build_entry(page: Page, certificate_revisions: Mapping[str, int]) -> object | None:
+    """The core's value of an entry that was found consistent; None: decisions have no use for it, as of a disabled rule.
 
-    Raises `ConfigurationError` if an entry is not valid, or if they do not hold together.
+    Of the same entry at the same revision it is the same value, for a check as long as its certificate's is too.
     """
-    placed = read_objects(objects)
-    problems = inconsistencies(placed)
-    if problems:
-        raise ConfigurationError(problems)
-    certificate_revisions = {item.stored.id: item.stored.revision for item in placed if item.section is Section.CERTIFICATES}
-    certificates = [_certificate(item.stored, item.entry) for item in placed if isinstance(item.entry, Certificate)]
-    checks = [
-        _check(item.stored, item.entry, certificate_revisions)
-        for item in placed
-        if isinstance(item.entry, ClientCertificateV2Check | ClientCertificateCheck)
-    ]
-    policies = [_policy(item.stored, item.entry) for item in placed if isinstance(item.entry, PolicyEntry)]
-    groups = [_group(item.stored, item.entry) for item in placed if isinstance(item.entry, AccessGroup)]
-    return RuleSet(
-        revision=revision,
-        certificates={certificate.id: certificate for certificate in certificates},
-        checks={check.id: check for check in checks},
-        applications=tuple(_application(item.stored, item.entry) for item in placed if isinstance(item.entry, ApplicationEntry)),
-        policies={policy.id: policy for policy in policies},
-        groups={group.id: group for group in groups},
-        gateway_rules=tuple(
-            _gateway_rule(item.stored, item.entry) for item in placed if isinstance(item.entry, GatewayRuleEntry)
-        ),
-        callers=tuple(_caller(item.stored, item.entry) for item in placed if isinstance(item.entry, CallerEntry)),
-        unmatched=_unmatched(placed),
-    )
+    stored, entry = page.stored, page.entry
+    if isinstance(entry, ClientCertificateV2Check | ClientCertificateCheck):
+        return _check(stored, entry, certificate_revisions)
+    return _BUILDERS[type(entry)](stored, entry)
 
 
 # ---- Certificates and checks ------------------------------------------------------------------------------------------
@@ -137,59 +104,39 @@ def _config(entry: ClientCertificateV2Check | ClientCertificateCheck) -> ClientC
     )
 
 
-# ---- Access -----------------------------------------------------------------------------------------------------------
+# ---- Gateway ------------------------------------------------------------------------------------------------------------
 
 
-def _policy(stored: StoredObject, entry: PolicyEntry) -> Policy:
-    return Policy(stored.id, stored.name, PolicyDecision(entry.decision), _conditions(entry))
-
-
-def _group(stored: StoredObject, entry: AccessGroup) -> Group:
-    return Group(stored.id, stored.name, _conditions(entry))
-
-
-def _application(stored: StoredObject, entry: ApplicationEntry) -> Application:
-    return Application(stored.id, stored.name, entry.domain, tuple(entry.policies))
-
-
-def _conditions(entry: PolicyEntry | AccessGroup) -> Conditions:
-    return Conditions(
-        include=tuple(map(_selector, entry.include)),
-        require=tuple(map(_selector, entry.require)),
-        exclude=tuple(map(_selector, entry.exclude)),
+def _gateway_rule(stored: StoredObject, entry: GatewayRuleEntry) -> GatewayRule | None:
+    if not entry.enabled:
+        return None
+    return GatewayRule(
+        id=stored.id,
+        name=stored.name,
+        precedence=entry.precedence,
+        filter=GatewayFilter(entry.filters[0]),
+        action=GatewayAction(entry.action),
+        traffic=entry.traffic,
+        identity=entry.identity,
+        device_posture=entry.device_posture,
+        demand=build_demand(entry.evidence),
+        report_only=entry.report_only,
     )
 
 
-def _selector(entry: SelectorEntry) -> Selector:
-    match entry:
-        case SelectorEntry(email=Email(email=email)):
-            return EmailIs(email.casefold())
-        case SelectorEntry(email_domain=EmailDomain(domain=domain)):
-            return EmailDomainIs(domain.casefold())
-        case SelectorEntry(ip=Ip(ip=ip)):
-            return IpIn(ip_network(ip))
-        case SelectorEntry(device_posture=DevicePosture(integration_uid=check_id)):
-            return PostureCheckPassed(CheckId(check_id))
-        case SelectorEntry(group=InGroupEntry(id=group_id)):
-            return InGroup(group_id)
-        case SelectorEntry(everyone=EveryoneEntry()):
-            return Everyone()
-        case _:  # it has exactly one key, and each is above; never let an unknown one count as everyone
-            raise ConfigurationError([Problem((), f"the selector `{entry.kind}` cannot be built: update the server")])
+def _list(stored: StoredObject, entry: ListEntry) -> GatewayList:
+    return GatewayList(stored.id, stored.name, entry.type, tuple(canonical(entry.type, item.value) for item in entry.items))
 
 
 # ---- The rest ---------------------------------------------------------------------------------------------------------
 
 
-def _gateway_rule(stored: StoredObject, entry: GatewayRuleEntry) -> GatewayRule:
-    return GatewayRule(
-        id=stored.id,
-        name=stored.name,
-        precedence=entry.precedence,
-        enabled=entry.enabled,
-        action=GatewayAction(entry.action),
-        host=host_in_traffic(entry.traffic),
-    )
+def _service_token(stored: StoredObject, entry: ServiceTokenEntry) -> ServiceToken:
+    credential = entry.credential
+    if credential is None:
+        return ServiceToken(stored.id, stored.name, None, None, None)
+    expires_at = None if credential.expires_at is None else Instant(credential.expires_at)
+    return ServiceToken(stored.id, stored.name, credential.client_id, bytes.fromhex(credential.secret_sha256), expires_at)
 
 
 def _caller(stored: StoredObject, entry: CallerEntry) -> Caller:
@@ -200,11 +147,25 @@ def _caller(stored: StoredObject, entry: CallerEntry) -> Caller:
         may_assert=frozenset(map(Assertion, entry.may_assert)),
         resolvers=tuple(dict.fromkeys(entry.resolvers)),
         identity_header=None if entry.identity is None else entry.identity.email_header,
+        facts_header=None if entry.facts is None else entry.facts.header,
         secret_sha256=None if secret is None else bytes.fromhex(secret),
         subject_alternative_name=None if mtls is None else mtls.san,
         unix_socket=entry.authenticate.unix_socket is True,
     )
 
 
-def _unmatched(placed: Sequence[Placed]) -> Outcome:
-    return next((Outcome(item.entry.value) for item in placed if isinstance(item.entry, Setting)), Outcome.DENY)
+def _unmatched(_: StoredObject, entry: Setting) -> Outcome:
+    return Outcome(entry.value)
+
+
+_BUILDERS: Final[Mapping[type, Callable[[StoredObject, Any], object | None]]] = {
+    Certificate: _certificate,
+    AccessGroup: build_group,
+    PolicyEntry: build_policy,
+    ApplicationEntry: build_application,
+    ListEntry: _list,
+    GatewayRuleEntry: _gateway_rule,
+    CallerEntry: _caller,
+    ServiceTokenEntry: _service_token,
+    Setting: _unmatched,
+}

@@ -1,19 +1,29 @@
 """What applying a document changes: names become ids, and the result has to hold together before anything is written."""
 
-from collections import defaultdict
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from watchword_server.configuration.consistency import Placed, inconsistencies, read_objects
+from watchword_server.configuration.book import RuleBook
+from watchword_server.configuration.consistency import Page, Placed, page_of
 from watchword_server.configuration.document.base import Entry, Section, did_you_mean, quoted
-from watchword_server.configuration.document.sections import UNMATCHED, Document, body_of, validate_entry
+from watchword_server.configuration.document.expressions import Reading
+from watchword_server.configuration.document.gateway import GatewayRule
+from watchword_server.configuration.document.sections import UNMATCHED, Document, body_of, read_entry
+from watchword_server.configuration.document.service_tokens import CREDENTIAL
 from watchword_server.configuration.references import BodyPath, Reference, references, with_ids
+from watchword_server.core.gateway import PARTS
 from watchword_server.core.model import Instant
+from watchword_server.core.rules import LanguageSettings
 from watchword_server.errors import ConfigurationError, Problem
 from watchword_server.ports import RulesChange, StoredObject
 
 _NOT_YET = Instant(0.0)
+_KINDS = frozenset(section.value for section in Section)
+_MADE_BY_THE_SERVER: Mapping[Section, frozenset[str]] = {Section.SERVICE_TOKENS: frozenset({CREDENTIAL})}
+_UNDASHED = re.compile(r"([0-9a-f]{8})([0-9a-f]{4})([0-9a-f]{4})([0-9a-f]{4})([0-9a-f]{12})", re.IGNORECASE)
 
 
 class Action(StrEnum):
@@ -47,7 +57,12 @@ class Plan:
 
     change: RulesChange
     entries: tuple[PlannedEntry, ...]
-    result: tuple[StoredObject, ...]
+    book: RuleBook
+
+    @property
+    def result(self) -> tuple[StoredObject, ...]:
+        """Every entry of the state it leads to."""
+        return tuple(self.book.objects())
 
     @property
     def changes_nothing(self) -> bool:
@@ -60,21 +75,31 @@ class Plan:
         return tuple(map(str, self.entries))
 
 
-def plan_changes(document: Document, existing: Sequence[StoredObject], *, new_id: Callable[[], str], prune: bool) -> Plan:
-    """Plans to make what the document says true, and with `prune` nothing else. An entry keeps its id as long as its name.
+def plan_changes(document: Document, book: RuleBook, *, new_id: Callable[[], str], prune: bool) -> Plan:
+    """Plans to make what the document says true, and with `prune` nothing else.
 
+    An entry keeps its id as long as its name, and what the server made of it: a service token its credential.
     Raises `ConfigurationError` with every reference that leads nowhere, and with all that would not hold together afterwards.
     Problems of entries of the document have their path in the document; of others, their section and name.
     """
-    drafts = _drafts(document, existing, new_id)
-    kept = [stored for stored in existing if not prune or stored.kind not in set(Section)]
-    names = _Names(drafts, kept=kept, existing=existing)
-    written = [draft.stored(names.resolve(draft)) for draft in drafts]
+    drafts = _drafts(document, book, new_id)
+    removed = _removed(drafts, book) if prune else []
+    gone = frozenset((page.section, page.stored.id) for page in removed)
+    names = _Names(drafts, book, gone)
+    outcomes = [names.resolve(draft) for draft in drafts]
     told = {problem.path for problem in names.problems}
-    found = [problem for problem in _inconsistencies(drafts, written, kept) if problem.path not in told]
-    if names.problems or found:
-        raise ConfigurationError([*names.problems, *found])
-    return _plan(written, existing, kept=kept)
+    planned, problems = _planned(outcomes, book, gone, told)
+    if names.problems or problems:
+        raise ConfigurationError([*names.problems, *problems])
+    entries = [
+        PlannedEntry(outcome.action, outcome.draft.section, outcome.stored.id, outcome.stored.name) for outcome in outcomes
+    ]
+    entries += [PlannedEntry(Action.REMOVED, page.section, page.stored.id, page.stored.name) for page in removed]
+    change = RulesChange(
+        upserts=tuple(outcome.stored for outcome in outcomes if outcome.action is not Action.UNCHANGED),
+        deletes=tuple((page.section.value, page.stored.id) for page in removed),
+    )
+    return Plan(change, tuple(entries), planned)
 
 
 # ---- Entries of the document ------------------------------------------------------------------------------------------
@@ -96,18 +121,17 @@ class _Draft:
 
     def stored(self, body: Mapping[str, object]) -> StoredObject:
         if self.before is not None:
-            return self.before if self.before.body == body else replace(self.before, body=body, revision=0)
+            made = _MADE_BY_THE_SERVER.get(self.section, frozenset())
+            whole = {**body, **{key: self.before.body[key] for key in made if key in self.before.body}}
+            return self.before if self.before.body == whole else replace(self.before, body=whole, revision=0)
         return StoredObject(self.section.value, self.id, self.entry.name, body, 0, _NOT_YET, _NOT_YET)
 
 
-def _drafts(document: Document, existing: Sequence[StoredObject], new_id: Callable[[], str]) -> list[_Draft]:
-    by_name: dict[tuple[str, str], list[StoredObject]] = defaultdict(list)
-    for stored in existing:
-        by_name[stored.kind, stored.name].append(stored)
+def _drafts(document: Document, book: RuleBook, new_id: Callable[[], str]) -> list[_Draft]:
     drafts: list[_Draft] = []
     problems: list[Problem] = []
     for section, index, entry in document.entries():
-        same = by_name[section.value, entry.name]
+        same = [page.stored for page in book.named(section, entry.name)]
         entry_id = same[0].id if same else UNMATCHED if index is None else new_id()
         draft = _Draft(section, index, entry, entry_id, same[0] if same else None)
         drafts.append(draft)
@@ -121,81 +145,130 @@ def _drafts(document: Document, existing: Sequence[StoredObject], new_id: Callab
     return drafts
 
 
+def _removed(drafts: Iterable[_Draft], book: RuleBook) -> list[Page]:
+    kept = {(draft.section, draft.id) for draft in drafts}
+    pages = [page for pages in book.pages.values() for page in pages.values()]
+    return [page for page in pages if (page.section, page.stored.id) not in kept]
+
+
 class _Names:
     """Leads names to ids: those of the document, then the names of what is kept, then its ids. Collects `problems`."""
 
-    def __init__(self, drafts: Iterable[_Draft], *, kept: Iterable[StoredObject], existing: Iterable[StoredObject]) -> None:
+    def __init__(self, drafts: Iterable[_Draft], book: RuleBook, gone: AbstractSet[tuple[Section, str]]) -> None:
         self.problems: list[Problem] = []
-        self._ids: dict[tuple[str, str], set[str]] = defaultdict(set)
-        self._by_id = {(stored.kind, stored.id) for stored in kept}
-        self._removed = {(stored.kind, key) for stored in existing for key in (stored.name, stored.id)}
-        for draft in drafts:
-            self._ids[draft.section.value, draft.entry.name] = {draft.id}
-            self._by_id.add((draft.section.value, draft.id))
-        written = set(self._ids)
-        for stored in kept:
-            if (stored.kind, stored.name) not in written:
-                self._ids[stored.kind, stored.name].add(stored.id)
+        self._book = book
+        self._gone = gone
+        self._written = {(draft.section, draft.entry.name): draft.id for draft in drafts}
+        self._written_ids = {(draft.section, draft.id) for draft in drafts}
 
-    def resolve(self, draft: _Draft) -> dict[str, object]:
-        """The body with ids; a reference that leads nowhere stays as it is, and is told."""
-        return with_ids(body_of(draft.entry), {found.path: self._id(draft, found) for found in references(draft.entry)})
+    def resolve(self, draft: _Draft) -> "_Resolved":
+        """The entry with ids; a reference that leads nowhere stays as it is, and is told."""
+        found = [(reference, self._id(draft, reference)) for reference in references(draft.entry)]
+        renamed = [(reference, entry_id) for reference, entry_id in found if reference.value != entry_id]
+        body = body_of(draft.entry)
+        return _Resolved(
+            draft=draft,
+            stored=draft.stored(with_ids(body, renamed) if renamed else body),
+            renamed=bool(renamed),
+            references=[reference.resolved(entry_id) for reference, entry_id in found],
+        )
 
     def _id(self, draft: _Draft, reference: Reference) -> str:
-        key = (reference.section.value, reference.value)
-        found = self._ids.get(key, set())
+        section = reference.section
+        written = self._written.get((section, reference.value))
+        if written is not None:
+            return written
+        found = [page.stored.id for page in self._book.named(section, reference.value) if self._stays(section, page.stored.id)]
         if len(found) == 1:
-            return next(iter(found))
-        if not found and key in self._by_id:
-            return reference.value
-        self.problems.append(Problem((*draft.path, *reference.path), self._message(reference, ambiguous=bool(found))))
+            return found[0]
+        if not found:
+            for entry_id in (reference.value, _dashed(reference.value)):
+                if self._stays(section, entry_id):
+                    return entry_id
+        self.problems.append(reference.problem(draft.path, self._message(reference, ambiguous=bool(found))))
         return reference.value
 
+    def _stays(self, section: Section, entry_id: str) -> bool:
+        if (section, entry_id) in self._written_ids:
+            return True
+        return (section, entry_id) not in self._gone and self._book.page(section, entry_id) is not None
+
     def _message(self, reference: Reference, *, ambiguous: bool) -> str:
-        written, kind = quoted(reference.value), reference.section.singular
+        section = reference.section
+        written, kind = quoted(reference.value), section.singular
         if ambiguous:
             return f"{written} is the name of more than one {kind}: write its id"
-        if (reference.section.value, reference.value) in self._removed:
+        if self._book.named(section, reference.value) or self._book.page(section, reference.value) is not None:
             return f"{written} is a {kind} that is not in this file and would be removed: add it here, or do not prune"
-        known = [name for section, name in self._ids if section == reference.section.value]
+        kept = [page.stored.name for page in self._book.pages[section].values() if self._stays(section, page.stored.id)]
+        known = [*kept, *(name for of_section, name in self._written if of_section is section)]
         if not known:
-            return f"{written} is no {kind}, there is none at all: add it under `{reference.section}`"
+            return f"{written} is no {kind}, there is none at all: add it under `{section}`"
         return f"{written} is no {kind}: {did_you_mean(reference.value, known)}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Resolved:
+    """An entry of the document as it will be stored."""
+
+    draft: _Draft
+    stored: StoredObject
+    renamed: bool  # whether an id took the place of a name
+    references: Sequence[Reference]
+
+    @property
+    def action(self) -> Action:
+        """What happens to it."""
+        before = self.draft.before
+        if before is None:
+            return Action.CREATED
+        return Action.UNCHANGED if self.stored is before else Action.UPDATED
+
+    def page(self, reading: Reading) -> Page:
+        """It, as a page. Raises `ConfigurationError` if it has become invalid by ids in place of names."""
+        entry = self.draft.entry
+        if self.renamed and not self._is_still_an_expression(reading.language):
+            entry = read_entry(self.draft.section, self.stored.name, self.stored.body, reading)
+        elif self.renamed:
+            entry = entry.model_copy(update={part: self.stored.body[part] for part in PARTS if part in self.stored.body})
+        return page_of(Placed(self.stored, self.draft.section, entry, self.references))
+
+    def _is_still_an_expression(self, language: LanguageSettings) -> bool:
+        """Ids make expressions longer and nothing else, so that they need not be parsed again."""
+        parts = (self.stored.body.get(part, "") for part in PARTS)
+        return isinstance(self.draft.entry, GatewayRule) and all(
+            isinstance(text, str) and len(text) <= language.max_expression_characters for text in parts
+        )
 
 
 # ---- The result -------------------------------------------------------------------------------------------------------
 
 
-def _inconsistencies(drafts: Sequence[_Draft], written: Sequence[StoredObject], kept: Sequence[StoredObject]) -> list[Problem]:
-    """What the document says comes last, so that of two entries that clash the one with a line is told."""
-    names = {(draft.section.value, draft.entry.name) for draft in drafts}
-    others = read_objects(stored for stored in kept if stored.kind in set(Section) and (stored.kind, stored.name) not in names)
-    ours = [
-        Placed(stored, draft.section, validate_entry(draft.section, stored.name, stored.body))
-        for draft, stored in zip(drafts, written, strict=True)
+def _planned(
+    outcomes: Sequence[_Resolved], book: RuleBook, gone: AbstractSet[tuple[Section, str]], told: AbstractSet[BodyPath]
+) -> tuple[RuleBook, list[Problem]]:
+    """The book as it would be, or all that would be wrong with it and is not told yet."""
+    reading = Reading(book.rules.language, stored=True)
+    paths: dict[BodyPath, BodyPath] = {
+        (outcome.draft.section.value, outcome.draft.entry.name): outcome.draft.path for outcome in outcomes
+    }
+    pages: list[Page] = []
+    problems: list[Problem] = []
+    for outcome in outcomes:
+        try:
+            if outcome.action is not Action.UNCHANGED:
+                pages.append(outcome.page(reading))
+        except ConfigurationError as error:
+            problems += error.problems
+    planned, wrong = book.changed(pages, gone)
+    placed = [
+        replace(problem, path=(*paths.get(problem.path[:2], problem.path[:2]), *problem.path[2:]))
+        for problem in [*problems, *wrong]
     ]
-    paths: dict[BodyPath, BodyPath] = {(draft.section.value, draft.entry.name): draft.path for draft in drafts}
-    return [
-        Problem((*paths.get(problem.path[:2], problem.path[:2]), *problem.path[2:]), problem.message)
-        for problem in inconsistencies([*others, *ours])
-    ]
+    return planned, [problem for problem in placed if problem.path not in told]
 
 
-def _plan(written: Sequence[StoredObject], existing: Sequence[StoredObject], *, kept: Sequence[StoredObject]) -> Plan:
-    before = {(stored.kind, stored.id): stored for stored in existing}
-    after = {(stored.kind, stored.id): stored for stored in (*kept, *written)}
-    entries = [PlannedEntry(_action(stored, before), Section(stored.kind), stored.id, stored.name) for stored in written]
-    removed = [stored for key, stored in before.items() if key not in after]
-    entries += [PlannedEntry(Action.REMOVED, Section(stored.kind), stored.id, stored.name) for stored in removed]
-    change = RulesChange(
-        upserts=tuple(stored for stored in written if _action(stored, before) is not Action.UNCHANGED),
-        deletes=tuple((stored.kind, stored.id) for stored in removed),
-    )
-    return Plan(change, tuple(entries), tuple(after.values()))
-
-
-def _action(stored: StoredObject, before: Mapping[tuple[str, str], StoredObject]) -> Action:
-    earlier = before.get((stored.kind, stored.id))
-    if earlier is None:
-        return Action.CREATED
-    return Action.UNCHANGED if earlier.body == stored.body else Action.UPDATED
+def _dashed(entry_id: str) -> str:
+    """A UUID as the store has it: lists may be named without dashes."""
+    match = _UNDASHED.fullmatch(entry_id)
+    return "-".join(match.groups()).lower() if match else entry_id

@@ -1,60 +1,137 @@
 """Which entries an entry names, and how names become ids."""
 
-import copy
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
-from watchword_server.configuration.document.applications import Application
+from watchword_server.configuration.document.applications import Application, PolicyLink
 from watchword_server.configuration.document.base import Entry, Section
 from watchword_server.configuration.document.checks import ClientCertificateCheck, ClientCertificateV2Check
-from watchword_server.configuration.document.conditions import AccessGroup, Policy, Selector
+from watchword_server.configuration.document.conditions import AccessGroup, InlinePolicy, Policy
+from watchword_server.configuration.document.expressions import excerpt_of
+from watchword_server.configuration.document.gateway import GatewayRule
+from watchword_server.configuration.document.selectors import Selector
+from watchword_server.core.language.analysis import quote, replace_spans
+from watchword_server.core.language.types import Type
+from watchword_server.errors import Problem
 
 BodyPath = tuple[str | int, ...]
+WithSelectors = AccessGroup | Policy | InlinePolicy
+
+# Where a selector names an entry. What else it names is known to others: identity providers, their groups, accounts.
+_IN_SELECTORS: Final[Mapping[str, tuple[str, Section]]] = {
+    "group": ("id", Section.GROUPS),
+    "device_posture": ("integration_uid", Section.CHECKS),
+    "email_list": ("id", Section.LISTS),
+    "ip_list": ("id", Section.LISTS),
+    "service_token": ("token_id", Section.SERVICE_TOKENS),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class InExpression:
+    """Where a reference stands in an expression; `looked_up` is the type of what a list is asked for."""
+
+    text: str
+    span: tuple[int, int]
+    looked_up: Type | None
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A value in an entry's body that names an entry of `section`: in a file by name or id, stored by id."""
+    """A value in an entry's body that names an entry of `section`: in a file by name or id, stored by id.
+
+    `within` None: the whole value at `path`; else a part of it.
+    """
 
     path: BodyPath
     section: Section
     value: str
+    within: InExpression | None = None
+
+    def resolved(self, entry_id: str) -> "Reference":
+        """The same reference, by id; a problem of it is still told where and as it was written."""
+        return replace(self, value=entry_id)
+
+    def problem(self, base: BodyPath, message: str) -> Problem:
+        """The message at this reference, of an entry whose own path is `base`."""
+        if self.within is None:
+            return Problem((*base, *self.path), message)
+        told, excerpt = excerpt_of(self.within.text, self.within.span, message)
+        return Problem((*base, *self.path), told, excerpt)
 
 
 def references(entry: Entry) -> Iterator[Reference]:
     """Every reference of an entry."""
     match entry:
+        case GatewayRule():
+            for part, text, named in entry.named():
+                yield Reference((part,), named.section, named.name, InExpression(text, named.span, named.type))
         case ClientCertificateV2Check() | ClientCertificateCheck():
             yield Reference(("input", "certificate_id"), Section.CERTIFICATES, entry.input.certificate_id)
         case AccessGroup() | Policy():
-            for part, selectors in selectors_of(entry).items():
-                for index, selector in enumerate(selectors):
-                    yield from _in_selector((part, index), selector)
+            yield from _in_selectors((), entry)
         case Application():
             for index, policy in enumerate(entry.policies):
-                yield Reference(("policies", index), Section.POLICIES, policy)
+                path = ("policies", index)
+                match policy:
+                    case str():
+                        yield Reference(path, Section.POLICIES, policy)
+                    case PolicyLink():
+                        yield Reference((*path, "id"), Section.POLICIES, policy.id)
+                    case InlinePolicy():
+                        yield from _in_selectors(path, policy)
 
 
-def selectors_of(entry: AccessGroup | Policy) -> Mapping[str, list[Selector]]:
-    """Its selectors, by the key they stand under."""
-    return {"include": entry.include, "require": entry.require, "exclude": entry.exclude}
+def conditions_of(entry: Entry) -> Iterator[tuple[BodyPath, WithSelectors]]:
+    """What in an entry has selectors, with its path: the entry itself, or the policies in it."""
+    match entry:
+        case AccessGroup() | Policy():
+            yield (), entry
+        case Application():
+            for index, policy in entry.inline_policies():
+                yield ("policies", index), policy
 
 
-def with_ids(body: Mapping[str, object], ids: Mapping[BodyPath, str]) -> dict[str, object]:
-    """A copy of the body with ids at these paths, which `references` gave."""
-    resolved: dict[str, object] = copy.deepcopy(dict(body))
-    for path, found in ids.items():
+def selectors_of(conditions: WithSelectors) -> Iterator[tuple[BodyPath, Selector]]:
+    """Its selectors, each with its path."""
+    for part in ("include", "require", "exclude"):
+        for index, selector in enumerate(getattr(conditions, part)):
+            yield (part, index), selector
+
+
+def _in_selectors(base: BodyPath, conditions: WithSelectors) -> Iterator[Reference]:
+    for path, selector in selectors_of(conditions):
+        found = _IN_SELECTORS.get(selector.kind)
+        if found is not None:
+            key, section = found
+            yield Reference((*base, *path, selector.kind, key), section, getattr(selector.value, key))
+
+
+# ---- Names become ids -----------------------------------------------------------------------------------------------------
+
+
+def with_ids(body: Mapping[str, object], ids: Iterable[tuple[Reference, str]]) -> dict[str, object]:
+    """The body with an id for each of these references; the containers on the way to them are copied, nothing else."""
+    whole = {reference.path: found for reference, found in ids if reference.within is None and reference.value != found}
+    parts: dict[BodyPath, list[tuple[int, int, str]]] = defaultdict(list)
+    texts: dict[BodyPath, str] = {}
+    for reference, found in ids:
+        if reference.within is not None and reference.value != found:
+            written = found if reference.section is Section.LISTS else quote(found)
+            parts[reference.path].append((*reference.within.span, written))
+            texts[reference.path] = reference.within.text
+    whole |= {path: replace_spans(texts[path], spans) for path, spans in parts.items()}
+    resolved = dict(body)
+    copied: dict[BodyPath, Any] = {(): resolved}
+    for path, found in whole.items():
         container: Any = resolved  # JSON; the path leads through it
-        for step in path[:-1]:
-            container = container[step]
+        for depth, step in enumerate(path[:-1], start=1):
+            below = copied.get(path[:depth])
+            if below is None:
+                below = copied[path[:depth]] = container[step].copy()
+                container[step] = below
+            container = below
         container[path[-1]] = found
     return resolved
-
-
-def _in_selector(path: BodyPath, selector: Selector) -> Iterator[Reference]:
-    if selector.group is not None:
-        yield Reference((*path, "group", "id"), Section.GROUPS, selector.group.id)
-    if selector.device_posture is not None:
-        uid = selector.device_posture.integration_uid
-        yield Reference((*path, "device_posture", "integration_uid"), Section.CHECKS, uid)

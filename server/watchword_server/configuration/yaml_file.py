@@ -4,11 +4,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
 
 from watchword_server.configuration.document.base import printable
+from watchword_server.configuration.document.expressions import DEFAULT_LANGUAGE
 from watchword_server.configuration.document.sections import Document, validate_document
 from watchword_server.configuration.inlining import Inlining, NotReadError, read_bytes
 from watchword_server.configuration.yaml_text import Path, Position, YamlText, parse_yaml
+from watchword_server.core.rules import LanguageSettings
 from watchword_server.errors import ConfigurationError, Problem
 
+_INDENT = "    "
 MAX_FILE_BYTES = 4 << 20  # some ten thousand entries; a second or two of reading a megabyte
 
 
@@ -20,13 +23,13 @@ class RuleFile:
     text: YamlText  # `value` is plain JSON without file references; a caller's secret is in it only as SHA-256
     written_as: dict[Path, Path] = field(default_factory=dict)  # what the reader put in place → what was written
 
-    def document(self) -> Document:
+    def document(self, *, language: LanguageSettings = DEFAULT_LANGUAGE) -> Document:
         """What it says. Raises `ConfigurationError` with every problem found, in the order of the lines."""
         problems = list(self.text.problems)
         told = {problem.path for problem in problems}
         document = None
         try:
-            document = validate_document(self.text.value) if self.text.readable else None
+            document = validate_document(self.text.value, language=language) if self.text.readable else None
         except ConfigurationError as error:
             problems += [problem for problem in map(self._as_written, error.problems) if problem.path not in told]
         if problems or document is None:
@@ -41,8 +44,11 @@ class RuleFile:
         return None if path else self.text.positions.get(())
 
     def explain(self, error: ConfigurationError) -> list[str]:
-        """One line a problem, as compilers and editors write them: `rules.yaml:12:5: checks.managed-laptop.input.cn: message`."""
-        return [self._line(problem) for problem in sorted(map(self._as_written, error.problems), key=self._order)]
+        """A text a problem, as compilers and editors write them: `rules.yaml:12:5: checks.managed-laptop.input.cn: message`.
+
+        Of an expression, indented lines follow: the source around the fault and a caret.
+        """
+        return [self._text(problem) for problem in sorted(map(self._as_written, error.problems), key=self._order)]
 
     def _as_written(self, problem: Problem) -> Problem:
         return replace(problem, path=self.written_as.get(problem.path, problem.path))
@@ -51,11 +57,12 @@ class RuleFile:
         position = self.position(problem.path)
         return position is None, position or Position(0, 0)
 
-    def _line(self, problem: Problem) -> str:
+    def _text(self, problem: Problem) -> str:
         position = self.position(problem.path)
         place = [self.name] if position is None else [self.name, str(position.line), str(position.column)]
         label = self._label(problem.path)
-        return f"{':'.join(place)}: {label + ': ' if label else ''}{problem.message}"
+        told = f"{':'.join(place)}: {label + ': ' if label else ''}{problem.message}"
+        return "\n".join([told, *(_INDENT + line for line in problem.excerpt)])
 
     def _label(self, path: Path) -> str:
         """Keys joined by dots, an entry by its name, other indexes in brackets."""

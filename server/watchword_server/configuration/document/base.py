@@ -1,9 +1,11 @@
 """What every part of the document shares: strict models, and how they word a refusal."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, KeysView
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 from typing import Annotated, ClassVar
 
 from pydantic import (
@@ -33,6 +35,7 @@ class Section(StrEnum):
     LISTS = "lists"
     GATEWAY_RULES = "gateway_rules"
     CALLERS = "callers"
+    SERVICE_TOKENS = "service_tokens"
     SETTINGS = "settings"
 
     @property
@@ -100,16 +103,29 @@ class Model(BaseModel):
     def _mark_refused_keys(cls, value: object) -> object:
         if not isinstance(value, dict):
             return value
-        return {key: cls._mark(key, member) for key, member in value.items()}
+        known = _keys_of(cls)
+        if value.keys() <= known and None not in value.values():
+            return value  # nearly always
+        return {key: cls._mark(key, member, known) for key, member in value.items()}
 
     @classmethod
-    def _mark(cls, key: object, member: object) -> object:
+    def _mark(cls, key: object, member: object, known: AbstractSet[str]) -> object:
         if not isinstance(key, str):
             return member
-        if key not in cls.model_fields:
-            known = [*cls.model_fields, *cls.reader_keys]
-            return Refused(cls.hints.get(key) or f"{quoted(key)} is not known here: {did_you_mean(key, known)}")
+        if key not in known:
+            remedy = did_you_mean(key, [*known, *cls.reader_keys]) if known else "write `{}`, without any key"
+            return Refused(cls.hints.get(key) or f"{quoted(key)} is not known here: {remedy}")
         return Refused(f"{quoted(key)} has no value: give it one or leave it out") if member is None else member
+
+    @classmethod
+    def written_keys(cls) -> Iterable[str]:
+        """The keys of the mapping, as they are written."""
+        return _keys_of(cls)
+
+
+@cache
+def _keys_of(model: type[BaseModel]) -> KeysView[str]:
+    return {field.alias or name: None for name, field in model.model_fields.items()}.keys()
 
 
 def _tidy_name(name: str) -> str:

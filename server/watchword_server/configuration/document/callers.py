@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
-from watchword_server.configuration.document.base import Entry, Model, one_of, quoted
+from watchword_server.configuration.document.base import Entry, Model, faults, one_of, quoted
 from watchword_server.configuration.document.hosts import host_name
 
 MIN_SECRET_CHARACTERS = 32
@@ -84,9 +84,15 @@ class CallerIdentity(Model):
     email_header: Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_header_name)]  # lower case
 
 
+class CallerFacts(Model):
+    """Where the caller writes facts about the request, as a JSON object by their names."""
+
+    header: Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_header_name)]  # lower case
+
+
 _Assertion = Annotated[
-    Literal["client_certificate", "identity", "address"],
-    one_of("client_certificate", "identity", "address", not_yet=["device", "facts"], instead="leave it out"),
+    Literal["client_certificate", "identity", "address", "facts"],
+    one_of("client_certificate", "identity", "address", "facts", not_yet=["device"], instead="leave it out"),
 ]
 _Resolver = Annotated[
     Literal["client_certificate"],
@@ -102,6 +108,7 @@ class Caller(Entry):
     may_assert: Annotated[list[_Assertion], Field(max_length=8)] = Field(default_factory=list)
     resolvers: Annotated[list[_Resolver], Field(max_length=8)] = Field(default_factory=list)
     identity: CallerIdentity | None = Field(default=None, validate_default=True)
+    facts: CallerFacts | None = Field(default=None, validate_default=True)
 
     @field_validator("resolvers")
     @classmethod
@@ -124,3 +131,17 @@ class Caller(Entry):
         if identity is not None and "identity" not in assertions:
             raise ValueError("`may_assert` does not list `identity`, so it would be ignored: add it there or leave this out")
         return identity
+
+    @field_validator("facts")
+    @classmethod
+    def _facts_as_asserted(cls, facts: CallerFacts | None, info: ValidationInfo) -> CallerFacts | None:
+        assertions, identity = info.data.get("may_assert"), info.data.get("identity")
+        if assertions is None:
+            return facts
+        if facts is None and "facts" in assertions:
+            raise ValueError("`facts` is missing, though `may_assert` has it: write `facts: {header: x-access-facts}`")
+        if facts is not None and "facts" not in assertions:
+            raise ValueError("`may_assert` does not list `facts`, so they would be ignored: add it there or leave this out")
+        if facts is not None and identity is not None and facts.header == identity.email_header:
+            raise faults([(("header",), f"{quoted(facts.header)} carries the user's email already: write another header")])
+        return facts

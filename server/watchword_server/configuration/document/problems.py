@@ -14,22 +14,32 @@ _WHEN_MISSING: Mapping[str, str] = {
     "input": "write what the check asks for",
     "certificate_id": "name an entry of `certificates`",
     "cn": "write the common name the certificate has to have",
-    "decision": "write `allow`, `deny` or `bypass`",
+    "decision": "write `allow`, `deny`, `bypass` or `non_identity`",
     "include": "write at least one selector, such as `everyone: {}`",
-    "domain": "write the host the application covers",
+    "uri": "write the host it covers, and perhaps a path",
     "action": "write `allow` or `block`",
-    "filters": "write `[http]`",
+    "filters": "write `[http]` or `[l4]`",
     "precedence": "write a number that no other rule has; lower ones come first",
     "authenticate": "write `secret_file`, `mtls` or `unix_socket`",
     "platform": "write `windows`, `mac` or `linux`",
     "integration_uid": "name an entry of `checks`",
-    "name": "every entry needs one, unique in its section",
+    "token_id": "name an entry of `service_tokens`",
+    "country_code": "write two letters like `PT`",
+    "header": "write the name of the header, such as `x-access-facts`",
+    "email_header": "write the name of the header, such as `x-authenticated-email`",
 }
+
+_DEPTH_OF_AN_ENTRY_S_KEY = 3  # section, index, key
 
 
 def problems_of(error: ValidationError) -> list[Problem]:
     """Every problem in it, in the order of the fields."""
-    return [Problem(tuple(details["loc"]), _message(details)) for details in error.errors(include_url=False)]
+    return [_problem(details) for details in error.errors(include_url=False)]
+
+
+def _problem(details: ErrorDetails) -> Problem:
+    excerpt = details["ctx"].get("excerpt", ()) if details["type"] == "refused" else ()
+    return Problem(tuple(details["loc"]), _message(details), excerpt)
 
 
 def _message(details: ErrorDetails) -> str:
@@ -47,6 +57,8 @@ def _message(details: ErrorDetails) -> str:
 
 def _missing(details: ErrorDetails) -> str:
     key = str(details["loc"][-1])
+    if key == "name" and len(details["loc"]) == _DEPTH_OF_AN_ENTRY_S_KEY:
+        return "`name` is missing: every entry needs one, unique in its section"
     return f"`{key}` is missing: {_WHEN_MISSING.get(key, 'write it')}"
 
 

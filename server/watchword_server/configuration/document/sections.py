@@ -1,9 +1,10 @@
 """The whole document: its sections, and the two ways in: a whole document, or one entry as it is stored."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Annotated, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError, field_validator
+from pydantic import Field, TypeAdapter, ValidationError
 
 from watchword_server.configuration.document.applications import Application
 from watchword_server.configuration.document.base import Entry, Model, Section, one_of, quoted
@@ -11,8 +12,12 @@ from watchword_server.configuration.document.callers import Caller
 from watchword_server.configuration.document.certificates import Certificate
 from watchword_server.configuration.document.checks import Check
 from watchword_server.configuration.document.conditions import AccessGroup, Policy
-from watchword_server.configuration.document.gateway import GatewayList, GatewayRule
+from watchword_server.configuration.document.expressions import DEFAULT_LANGUAGE, Reading
+from watchword_server.configuration.document.gateway import GatewayRule
+from watchword_server.configuration.document.lists import GatewayList
 from watchword_server.configuration.document.problems import problems_of
+from watchword_server.configuration.document.service_tokens import ServiceToken
+from watchword_server.core.rules import LanguageSettings
 from watchword_server.errors import ConfigurationError, Problem
 
 UNMATCHED = "unmatched"  # the one entry of `settings`, name and id
@@ -37,15 +42,8 @@ class Document(Model):
     gateway_rules: list[GatewayRule] = Field(default_factory=list)
     lists: list[GatewayList] = Field(default_factory=list)
     callers: list[Caller] = Field(default_factory=list)
-    service_tokens: list[object] = Field(default_factory=list)
+    service_tokens: list[ServiceToken] = Field(default_factory=list)
     unmatched: _Outcome | None = None
-
-    @field_validator("service_tokens")
-    @classmethod
-    def _none_yet(cls, tokens: list[object]) -> list[object]:
-        if tokens:
-            raise ValueError("`service_tokens` are not supported yet: leave the section out")
-        return tokens
 
     def entries(self) -> Iterator[tuple[Section, int | None, Entry]]:
         """Every entry with its section and its index there; `unmatched` as a setting without one."""
@@ -58,6 +56,7 @@ class Document(Model):
             Section.LISTS: [*self.lists],
             Section.GATEWAY_RULES: [*self.gateway_rules],
             Section.CALLERS: [*self.callers],
+            Section.SERVICE_TOKENS: [*self.service_tokens],
         }
         for section, entries in sections.items():
             for index, entry in enumerate(entries):
@@ -75,11 +74,12 @@ _ENTRIES: Mapping[Section, TypeAdapter[Entry]] = {
     Section.LISTS: TypeAdapter(GatewayList),
     Section.GATEWAY_RULES: TypeAdapter(GatewayRule),
     Section.CALLERS: TypeAdapter(Caller),
+    Section.SERVICE_TOKENS: TypeAdapter(ServiceToken),
     Section.SETTINGS: TypeAdapter(Setting),
 }
 
 
-def validate_document(value: object) -> Document:
+def validate_document(value: object, *, language: LanguageSettings = DEFAULT_LANGUAGE) -> Document:
     """The document of plain JSON values, file references replaced. Raises `ConfigurationError` with every problem found."""
     if not isinstance(value, dict):
         message = (
@@ -88,7 +88,7 @@ def validate_document(value: object) -> Document:
         raise ConfigurationError([Problem((), message)])
     problems = list(_repeated_names(value))
     try:
-        document = Document.model_validate(value)
+        document = Document.model_validate(value, context=Reading(language))
     except ValidationError as error:
         raise ConfigurationError([*problems_of(error), *problems]) from None
     if problems:
@@ -96,18 +96,25 @@ def validate_document(value: object) -> Document:
     return document
 
 
-def validate_entry(section: Section, name: str, body: Mapping[str, object]) -> Entry:
-    """One entry from its name and body. Raises `ConfigurationError`; the paths begin with the section and the name."""
+def validate_entry(
+    section: Section, name: str, body: Mapping[str, object], *, language: LanguageSettings = DEFAULT_LANGUAGE
+) -> Entry:
+    """One entry from its name and stored body. Raises `ConfigurationError`; the paths begin with the section and the name."""
+    return read_entry(section, name, body, Reading(language, stored=True))
+
+
+def read_entry(section: Section, name: str, body: Mapping[str, object], reading: Reading) -> Entry:
+    """As `validate_entry`, one of many: an expression that stands in several is parsed once."""
     try:
-        return _ENTRIES[section].validate_python({**body, "name": name})
+        return _ENTRIES[section].validate_python({**body, "name": name}, context=reading)
     except ValidationError as error:
-        problems = [Problem((section.value, name, *problem.path), problem.message) for problem in problems_of(error)]
+        problems = [replace(problem, path=(section.value, name, *problem.path)) for problem in problems_of(error)]
         raise ConfigurationError(problems) from None
 
 
 def body_of(entry: Entry) -> dict[str, object]:
     """What is stored of an entry: JSON, without its name, and with nothing that nobody wrote."""
-    return entry.model_dump(mode="json", exclude_unset=True, exclude={"name"})
+    return entry.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude={"name"})
 
 
 def _repeated_names(value: Mapping[object, object]) -> Iterator[Problem]:

@@ -1,0 +1,32 @@
+"""How good the evidence of a check has to be where a rule asks for it. Ours: the Cloudflare API knows nothing like it."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, model_validator
+
+from watchword_server.configuration.document.base import Model, one_of
+from watchword_server.configuration.document.durations import Duration, parse_seconds
+
+
+def _some_time(text: str) -> str:
+    if parse_seconds(text) == 0:
+        raise ValueError("no evidence is that young: write a longer time, such as `10m`")
+    return text
+
+
+class Evidence(Model):
+    """At least so well known, and at most so old."""
+
+    level: Annotated[Literal["proven", "signed", "reported"], one_of("proven", "signed", "reported")] | None = None
+    max_age: Annotated[Duration, AfterValidator(_some_time)] | None = None
+
+    @model_validator(mode="after")
+    def _asks_for_something(self) -> Self:
+        if not self.model_fields_set:
+            raise ValueError("`evidence` asks for nothing: write `level`, `max_age` or both, or leave it out")
+        return self
+
+    @property
+    def max_age_seconds(self) -> int | None:
+        """The most that may have passed since the agent looked."""
+        return None if self.max_age is None else parse_seconds(self.max_age)

@@ -1,0 +1,67 @@
+"""Lists: values under one name, for expressions and selectors."""
+
+from ipaddress import ip_network
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from watchword_server.configuration.document.base import Entry, Model, faults, one_of, quoted
+from watchword_server.configuration.document.hosts import host_name
+from watchword_server.configuration.document.values import email_address, network, web_address
+
+
+class ListItem(Model):
+    """A value, and why it is there."""
+
+    value: Annotated[str, Field(min_length=1, max_length=2000)]
+    description: Annotated[str, Field(max_length=2000)] = ""
+
+
+class GatewayList(Entry):
+    """Values under one name."""
+
+    type: Annotated[
+        Literal["SERIAL", "URL", "DOMAIN", "EMAIL", "IP"],
+        one_of("SERIAL", "URL", "DOMAIN", "EMAIL", "IP", not_yet=["CATEGORY", "LOCATION", "DEVICE", "AAGUID"]),
+    ]
+    items: Annotated[list[ListItem], Field(max_length=5000)] = Field(default_factory=list)
+
+    @field_validator("items")
+    @classmethod
+    def _valid_and_distinct(cls, items: list[ListItem], info: ValidationInfo) -> list[ListItem]:
+        kind = info.data.get("type")
+        first: dict[str, str] = {}
+        found: list[tuple[tuple[str | int, ...], str]] = []
+        for index, item in enumerate(items if kind is not None else []):
+            try:
+                same = canonical(str(kind), item.value)
+            except ValueError as error:
+                found.append(((index, "value"), str(error)))
+                continue
+            if same in first:
+                found.append(((index, "value"), f"{quoted(item.value)} is there already, as {quoted(first[same])}: remove one"))
+            first.setdefault(same, item.value)
+        if found:
+            raise faults(found)
+        return items
+
+
+def canonical(kind: str, value: str) -> str:
+    """The same for two values that mean the same. Raises `ValueError` if it is no value of the kind."""
+    match kind:
+        case "IP":
+            return str(ip_network(network(value)))
+        case "EMAIL":
+            return email_address(value).casefold()
+        case "DOMAIN":
+            return host_name(value)
+        case "URL":
+            return web_address(value)
+        case _:
+            return _serial_number(value)
+
+
+def _serial_number(value: str) -> str:
+    if not value.isprintable() or value != value.strip():
+        raise ValueError(f"{quoted(value)} is not a serial number: write it without blanks around it")
+    return value

@@ -1,0 +1,48 @@
+"""Values that several sections share: email addresses, networks, plain text."""
+
+from ipaddress import ip_network
+from typing import Annotated
+
+from pydantic import Field
+
+from watchword_server.configuration.document.base import quoted
+
+Text = Annotated[str, Field(min_length=1, max_length=350)]
+
+
+def email_address(text: str) -> str:
+    """Itself. Raises `ValueError` if it cannot be an email address."""
+    local, _, domain = text.rpartition("@")
+    if not local or not domain or not text.isprintable() or " " in text:
+        raise ValueError(f"{quoted(text)} is not an email address: write one like `ada@corp.example`")
+    return text
+
+
+def email_domain(text: str) -> str:
+    """Itself. Raises `ValueError` if it cannot be what stands after the `@`."""
+    if "@" in text or " " in text or not text.isprintable():
+        raise ValueError(f"{quoted(text)} is not a domain: write what stands after the `@`, like `corp.example`")
+    return text
+
+
+def network(text: str) -> str:
+    """Itself. Raises `ValueError` if it is neither an IP address nor a network whose host bits are zero."""
+    try:
+        ip_network(text)
+    except ValueError:
+        try:
+            meant = ip_network(text, strict=False)
+        except ValueError:
+            raise ValueError(
+                f"{quoted(text)} is not an IP address or network: write one like `192.0.2.0/24` or `2001:db8::/32`"
+            ) from None
+        raise ValueError(f"{quoted(text)} has bits set after its prefix: write `{meant}`") from None
+    return text
+
+
+def web_address(text: str) -> str:
+    """Itself. Raises `ValueError` if it is not the address of something on the web."""
+    scheme, separator, rest = text.partition("://")
+    if scheme not in ("http", "https") or not separator or rest[:1] in ("", "/") or not text.isprintable() or " " in text:
+        raise ValueError(f"{quoted(text)} is not a URL: write one like `https://wiki.corp.example/pages`")
+    return text
