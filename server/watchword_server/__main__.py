@@ -8,11 +8,13 @@ import click
 
 _COMMANDS: Final[Mapping[str, str]] = {
     "serve": "serve",
-    "apply": "rules",
+    "apply": "apply",
+    "rules": "rules",
     "token": "tokens",
     "devices": "devices",
     "results": "devices",
-    "explain": "devices",
+    "explain": "explain",
+    "expr": "expr",
     "migrate": "serve",
 }
 

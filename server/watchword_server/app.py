@@ -15,7 +15,7 @@ import structlog
 from watchword.envoy import ext_authz_pb2
 from watchword.v1 import posture_pb2
 from watchword_server import events
-from watchword_server.core.rules import RuleSnapshot
+from watchword_server.core.snapshot import RuleSnapshot
 from watchword_server.doors import ext_authz
 from watchword_server.doors.decisions_http import DecisionsHttp, agents_http
 from watchword_server.errors import StoreUnavailableError

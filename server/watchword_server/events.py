@@ -22,4 +22,5 @@ DECISION_FAILED: Final = "decision_failed"
 RULES_CHANGED: Final = "rules_changed"
 TOKEN_CREATED: Final = "token_created"  # noqa: S105 - a name of an event
 TOKEN_REVOKED: Final = "token_revoked"  # noqa: S105 - a name of an event
+LOG_LINE_FAILED: Final = "log_line_failed"
 REQUEST_FAILED: Final = "request_failed"

@@ -29,11 +29,13 @@ from watchword_server.services.connections import Connections
 from watchword_server.services.decisions import Decisions
 from watchword_server.services.devices import Devices
 from watchword_server.services.enrollment import Enrollment
+from watchword_server.services.explaining import Explaining
 from watchword_server.services.limiting import TokenBuckets
 from watchword_server.services.rejudging import Rejudging
 from watchword_server.services.resolving import Resolver
 from watchword_server.services.rules import Rules
 from watchword_server.services.rules_in_force import RulesInForce
+from watchword_server.services.service_tokens import ServiceTokens
 from watchword_server.services.tokens import Tokens
 from watchword_server.services.verifier import Verifier
 from watchword_server.settings import Settings
@@ -109,7 +111,9 @@ class House:
         )
         in_force, connections = RulesInForce(), Connections()
         rejudging = Rejudging(store, memory, clock, posture_log)
-        rules = Rules(store, in_force, rejudging, connections, clock, limits.attest_devices_per_second)
+        rules = Rules(
+            store, in_force, rejudging, connections, clock, limits.attest_devices_per_second, settings.rules.language
+        )
         tokens = Tokens(store, clock, secrets.token_bytes)
         stand_in_key = secrets.token_bytes(32)
         verifier = Verifier(
@@ -132,7 +136,11 @@ class House:
             limits.challenge_max_age_seconds,
             parse_enrollment_statement,
         )
-        decisions = Decisions(in_force, Resolver(memory), clock, secrets.token_bytes, decision_log)
+        decisions = Decisions(in_force, Resolver(memory), clock, secrets.token_bytes, decision_log, settings.decisions.log_query)
+
+        async def find_decision(decision_id: str) -> Mapping[str, object] | None:
+            return await asyncio.to_thread(_find_decision, decision_log.path, decision_id)
+
         house = cls(
             settings=settings,
             data_dir=data_dir,
@@ -170,12 +178,13 @@ class House:
                 rules=RuleRoutes(
                     rules,
                     decisions,
-                    find_decision=lambda decision_id: asyncio.to_thread(_find_decision, decision_log.path, decision_id),
+                    find_decision=find_decision,
+                    explaining=Explaining(decisions, in_force, memory, clock, find_decision),
                 ),
                 devices=DeviceRoutes(
                     store, Devices(store, memory, rejudging, in_force, connections, clock), connections, in_force, clock
                 ),
-                tokens=TokenRoutes(tokens, store, clock),
+                tokens=TokenRoutes(tokens, store, clock, ServiceTokens(rules, clock, secrets.token_bytes), in_force),
                 in_force=in_force,
                 connections=connections,
                 metrics=metrics,

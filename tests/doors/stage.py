@@ -20,6 +20,7 @@ from support.rules import HOST, IDENTITY_HEADER
 from watchword.envoy import ext_authz_pb2 as wire
 from watchword_server.doors.auth_request import HttpAnswer
 from watchword_server.peer import Peer
+from watchword_server.services.recording import Recent
 
 BYPASS_HOST: Final = "open.corp.example"  # whoever asks
 OFFICE_HOST: Final = "printer.corp.example"  # whoever asks from OFFICE
@@ -27,6 +28,13 @@ ALICE_HOST: Final = "hers.corp.example"  # alice
 OFFICE: Final = "192.0.2.0/24"
 OFFICE_ADDRESS: Final = "192.0.2.7"
 MUTE_SECRET: Final = "the-secret-of-a-proxy-that-may-assert-nothing"
+REPORTER_SECRET: Final = "the-secret-of-a-proxy-that-knows-facts-and-users"
+OBSERVER_SECRET: Final = "the-secret-of-a-proxy-that-knows-facts-and-no-users"
+FACTS_HEADER: Final = "x-access-facts"
+SERVICE_HOST: Final = "backup.corp.example"  # the service token `backup`
+COUNTRY_HOST: Final = "portugal.corp.example"  # whoever asks from Portugal
+LOGIN_HOST: Final = "pin.corp.example"  # who signed in with a one-time PIN
+SERVICE_TOKEN: Final = "backup"
 MESH_SAN: Final = "spiffe://corp.example/mesh"
 SECRET_HEADER: Final = "x-watchword-caller-secret"
 
@@ -128,9 +136,15 @@ class Stage:
 
     def record(self, told: Told) -> Mapping[str, Any]:
         """The decision as the decision log has it."""
-        record = self.world.house.ext_authz.decisions.recent(told.headers["x-watchword-decision-id"])
+        record = self.world.house.ext_authz.decisions.record(told.headers["x-watchword-decision-id"])
         assert record is not None
         return record
+
+    def recent(self, told: Told) -> Recent:
+        """The decision with what it was made of, as memory has it."""
+        recent = self.world.house.ext_authz.decisions.recent(told.headers["x-watchword-decision-id"])
+        assert recent is not None
+        return recent
 
 
 def check_request(ask: Ask, *, form: str = "headers") -> wire.CheckRequest:
@@ -206,17 +220,40 @@ async def _rules(world: World) -> None:
         {"name": "anybody", "decision": "bypass", "include": [{"everyone": {}}]},
         {"name": "from-the-office", "decision": "allow", "include": [{"ip": {"ip": OFFICE}}]},
         {"name": "alice", "decision": "allow", "include": [{"email": {"email": USER}}]},
+        {"name": "machines", "decision": "non_identity", "include": [{"service_token": {"token_id": SERVICE_TOKEN}}]},
+        {"name": "from-portugal", "decision": "allow", "include": [{"geo": {"country_code": "PT"}}]},
+        {"name": "by-pin", "decision": "allow", "include": [{"login_method": {"id": "onetimepin"}}]},
+    ]
+    rules["service_tokens"] = [
+        {"name": SERVICE_TOKEN},
+        {"name": "weekly", "expires": "168h"},
+        {"name": "for-ever", "expires": "never"},
     ]
     rules["applications"] += [
         {"name": "open", "type": "self_hosted", "domain": BYPASS_HOST, "policies": ["anybody"]},
         {"name": "printer", "type": "self_hosted", "domain": OFFICE_HOST, "policies": ["from-the-office"]},
         {"name": "hers", "type": "self_hosted", "domain": ALICE_HOST, "policies": ["alice"]},
+        {"name": "backup", "type": "self_hosted", "domain": SERVICE_HOST, "policies": ["machines"]},
+        {"name": "portugal", "type": "self_hosted", "domain": COUNTRY_HOST, "policies": ["from-portugal"]},
+        {"name": "pin", "type": "self_hosted", "domain": LOGIN_HOST, "policies": ["by-pin"]},
     ]
     (edge,) = rules["callers"]
     everything = {key: value for key, value in edge.items() if key != "authenticate"}
-    digest = hashlib.sha256(MUTE_SECRET.encode()).hexdigest()
     rules["callers"] += [
-        {"name": "mute", "authenticate": {"secret_sha256": digest}},
+        {"name": "mute", "authenticate": {"secret_sha256": _digest(MUTE_SECRET)}},
+        {
+            **everything,
+            "name": "reporter",
+            "authenticate": {"secret_sha256": _digest(REPORTER_SECRET)},
+            "may_assert": [*edge["may_assert"], "facts"],
+            "facts": {"header": FACTS_HEADER},
+        },
+        {
+            "name": "observer",
+            "authenticate": {"secret_sha256": _digest(OBSERVER_SECRET)},
+            "may_assert": ["facts"],
+            "facts": {"header": FACTS_HEADER},
+        },
         {**everything, "name": "local", "authenticate": {"unix_socket": True}},
         {**everything, "name": "mesh", "authenticate": {"mtls": {"san": MESH_SAN}}},
     ]
@@ -227,3 +264,7 @@ async def _device(world: World, credential: Credential) -> str:
     device = await world.device("laptop-1", credential)
     await world.attest(device)
     return device.device_id
+
+
+def _digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()

@@ -1,12 +1,19 @@
 """Who may ask: by the one means its entry names, and by no other. There is no anonymous caller."""
 
+import datetime as dt
 from dataclasses import replace
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
 
 from doors.stage import MESH_SAN, MUTE_SECRET, SECRET_HEADER, Ask, Stage, check_request, nginx_peer
 from services.world import SECRET
-from watchword_server.core.model import Resolution
+from support.pki import DAY, HOUR, generate_key, root_authority
+from watchword_server.core.model import Resolution, ResolvedDevice
+from watchword_server.core.rules import Caller
 from watchword_server.errors import CallerRefusedError
 from watchword_server.peer import OPERATORS_SOCKET, Peer
 from watchword_server.services.resolving import Presented
@@ -79,6 +86,59 @@ def test_a_certificate_counts_only_from_a_caller_that_may_assert_one_whatever_it
         caller = replace(edge, may_assert=may_assert)
         resolved = stage.run(resolver.resolve(presented, caller=caller, snapshot=snapshot, now=now))
         assert resolved.outcome is outcome
+
+
+@pytest.mark.parametrize("resolvers", [("client_certificate",), ()])
+def test_a_certificate_is_verified_wherever_it_may_be_asserted_also_where_it_finds_no_device(
+    stage: Stage, resolvers: tuple[str, ...]
+) -> None:
+    """Rules ask about the certificate itself as well: a wrong one must not pass for none."""
+    snapshot = stage.world.house.rules.in_force.current
+    resolver, now = stage.world.house.ext_authz.decisions.resolver, stage.world.house.clock.now()
+    edge = replace(snapshot.caller_by_name["edge"], resolvers=resolvers)
+
+    def resolved(presented: Presented, caller: Caller = edge) -> ResolvedDevice:
+        return stage.run(resolver.resolve(presented, caller=caller, snapshot=snapshot, now=now))
+
+    for _ in range(2):  # the second time from memory
+        shown = resolved(Presented(certificate_der=stage.credential.der))
+        assert (shown.outcome is Resolution.FOUND) == bool(resolvers)
+        assert (shown.certificate_possible, shown.common_name) == (True, "laptop-1.corp.example")
+        assert shown.certificate is not None
+    nothing = resolved(Presented())
+    assert (nothing.outcome, nothing.certificate_possible, nothing.common_name) == (Resolution.ABSENT, True, None)
+    stranger = root_authority("Somebody Else's CA").issue()
+    for wrong in (Presented(unreadable=True), Presented(certificate_der=stranger.der)):
+        assert resolved(wrong).outcome is Resolution.INVALID
+        assert resolved(wrong).certificate_possible
+        silent = resolved(wrong, replace(edge, may_assert=frozenset(), resolvers=()))
+        assert (silent.outcome, silent.certificate_possible, silent.certificate) == (Resolution.ABSENT, False, None)
+
+
+@pytest.mark.parametrize("names", [(), ("only",), ("first", "last")])
+def test_of_several_common_names_the_last_counts(stage: Stage, names: tuple[str, ...]) -> None:
+    """RFC 5280 writes a name from the root down: the last is the most specific."""
+    snapshot = stage.world.house.rules.in_force.current
+    resolver, now = stage.world.house.ext_authz.decisions.resolver, stage.world.house.clock.now()
+    presented = Presented(certificate_der=_named(stage, names))
+    caller = snapshot.caller_by_name["edge"]
+    resolved = stage.run(resolver.resolve(presented, caller=caller, snapshot=snapshot, now=now))
+    assert (resolved.reason, resolved.common_name) == ("unknown_device", names[-1] if names else None)
+
+
+def _named(stage: Stage, names: tuple[str, ...]) -> bytes:
+    """A client certificate with these common names in its subject."""
+    issuing, now = stage.pki.issuing.credential, dt.datetime.now(dt.UTC)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name) for name in names]))
+        .issuer_name(issuing.certificate.subject)
+        .public_key(generate_key().public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - HOUR)
+        .not_valid_after(now + DAY)
+    )
+    return builder.sign(issuing.key, hashes.SHA256()).public_bytes(Encoding.DER)
 
 
 def test_a_refused_caller_is_counted_and_told_nothing_more(stage: Stage) -> None:

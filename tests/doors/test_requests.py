@@ -54,6 +54,26 @@ def test_a_host_without_an_application_is_denied(stage: Stage, door: Callable[[A
     assert outcome(door(Ask(stage.credential, host=host))) == (False, "no_application")
 
 
+@pytest.mark.parametrize(
+    ("host", "scheme", "port"),
+    [
+        *((HOST, scheme, None) for scheme in ("http", "https")),
+        *((f"{HOST}:443", "https", None), (f"{HOST}:80", "http", None), (f"{HOST}:0443", "https", None)),
+        *((f"{HOST}:443", "http", 443), (f"{HOST}:80", "https", 80), (f"{HOST}.:8443", "https", 8443), (f"{HOST}:0", "https", 0)),
+        *((f"{HOST}:65535", "https", 65_535), ("[2001:db8::1]:8443", "https", 8443), ("[2001:db8::1]", "https", None)),
+    ],
+)
+def test_a_port_is_told_where_it_is_not_the_scheme_s_own(
+    stage: Stage, door: Callable[[Ask], Told], host: str, scheme: str, port: int | None
+) -> None:
+    assert stage.record(door(Ask(stage.credential, host=host, scheme=scheme)))["request"]["port"] == port
+
+
+@pytest.mark.parametrize("port", ["65536", "99999", "000443"])
+def test_a_port_that_is_none_is_malformed(stage: Stage, door: Callable[[Ask], Told], port: str) -> None:
+    assert outcome(door(Ask(stage.credential, host=f"{HOST}:{port}"))) == MALFORMED
+
+
 @pytest.mark.parametrize("host", ["[2001:db8::1]", "[2001:DB8::1]:8443"])
 def test_an_ipv6_address_is_a_host(stage: Stage, door: Callable[[Ask], Told], host: str) -> None:
     told = door(Ask(stage.credential, host=host))
@@ -142,7 +162,7 @@ def test_another_address_does_not_match(stage: Stage, door: Callable[[Ask], Told
 
 
 def test_an_address_that_is_not_told_is_unknown_and_grants_nothing(stage: Stage, door: Callable[[Ask], Told]) -> None:
-    assert outcome(door(Ask(host=OFFICE_HOST, address=""))) == (False, "no_policy_matched")
+    assert outcome(door(Ask(host=OFFICE_HOST, address=""))) == (False, "fact_unknown")
 
 
 @pytest.mark.parametrize(
@@ -176,7 +196,7 @@ def test_a_user_counts_whatever_the_case(stage: Stage, door: Callable[[Ask], Tol
 def test_a_user_who_is_not_named_is_unknown_and_is_granted_nothing(
     stage: Stage, door: Callable[[Ask], Told], user: str | None
 ) -> None:
-    assert outcome(door(Ask(host=ALICE_HOST, user=user))) == (False, "no_policy_matched")
+    assert outcome(door(Ask(host=ALICE_HOST, user=user))) == (False, "fact_unknown")
     assert door(Ask(host=BYPASS_HOST, user=user)).allowed
 
 
@@ -206,7 +226,7 @@ def test_a_user_who_is_not_written_in_ascii_is_malformed(stage: Stage, door: Cal
 
 def test_what_a_caller_may_not_assert_is_left_out_however_malformed(stage: Stage, door: Callable[[Ask], Told]) -> None:
     nonsense = Ask(certificate="nonsense", address="nonsense", user="nonsense", secrets=(MUTE_SECRET,))
-    for host, reason in ((HOST, "no_device"), (OFFICE_HOST, "no_policy_matched"), (ALICE_HOST, "no_policy_matched")):
+    for host, reason in ((HOST, "no_device"), (OFFICE_HOST, "fact_unknown"), (ALICE_HOST, "fact_unknown")):
         told = door(Ask(stage.credential, host=host, secrets=(MUTE_SECRET,)))
         assert outcome(told) == (False, reason)
         record = stage.record(told)

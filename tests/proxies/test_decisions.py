@@ -1,12 +1,13 @@
 """Real proxies as shipped, the real server, a simulated device: who gets through, who does not, and what anybody learns."""
 
 import asyncio
+import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -24,6 +25,8 @@ from watchword.v1 import posture_pb2 as wire
 
 USERS: Final = {"alice@corp.example": "alice's password", "eve@elsewhere.example": "eve's password"}
 CALLER_SECRET: Final = "edge-secret-0123456789abcdef0123456789abcdef"
+SERVICE_TOKEN: Final = "backup"
+SERVICE_HOST: Final = "backup.corp.example"
 ANSWERED_WITHIN_SECONDS: Final = 3.0  # the proxies wait 0.5 s; a busy machine may add to it
 
 
@@ -94,11 +97,20 @@ def enroll(
     return device
 
 
+def with_a_service_token(rules: dict[str, Any]) -> dict[str, Any]:
+    """And an application at `SERVICE_HOST` for who has one."""
+    machines = {"name": "machines", "decision": "non_identity", "include": [{"service_token": {"token_id": SERVICE_TOKEN}}]}
+    rules["service_tokens"] = [{"name": SERVICE_TOKEN}]
+    rules["policies"].append(machines)
+    rules["applications"].append({"name": "backup", "type": "self_hosted", "domain": SERVICE_HOST, "policies": ["machines"]})
+    return rules
+
+
 @pytest.fixture(scope="module")
 def server(pki: Pki, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WatchwordServer]:
     directory = tmp_path_factory.mktemp("server")
     with WatchwordServer(directory / "data") as running:
-        running.apply(write_rules(wiki_rules(pki), directory, caller_secret=CALLER_SECRET))
+        running.apply(write_rules(with_a_service_token(wiki_rules(pki)), directory, caller_secret=CALLER_SECRET))
         yield running
 
 
@@ -163,8 +175,14 @@ def test_a_proven_device_gets_through_and_the_application_learns_what_was_proven
         "method": "GET",
         "scheme": "https",
         "host": HOST,
+        "port": None,
         "path": "/page",
+        "query": None,
+        "query_logged": False,
         "source_ip": "127.0.0.1",
+        "facts": {},
+        "service_token": None,
+        "service_token_refused": False,
     }
 
 
@@ -185,6 +203,24 @@ def test_http_2_is_decided_alike(world: World, device: SimulatedDevice, credenti
     presented = ("--cert", files.certificate, "--key", files.key)
     assert run([program("curl"), *asking, *presented, url]).stdout == "2 200"
     assert run([program("curl"), *asking, url]).stdout == "2 403"
+
+
+def test_a_machine_gets_through_with_its_service_token_and_the_token_gets_no_further(world: World) -> None:
+    made = json.loads(world.server.command("token", "create", "--service", SERVICE_TOKEN, "--json").stdout)
+    sent = (("CF-Access-Client-Id", made["client_id"]), ("CF-Access-Client-Secret", made["client_secret"]))
+    host = ("Host", SERVICE_HOST)
+    answer = world.client().get("/", host, *sent)
+    seen = answer.seen_upstream()
+    assert seen.ours()["x-watchword-policy"] == ["machines"]
+    for secret in (made["client_id"], made["client_secret"]):
+        assert secret not in f"{seen}{answer.headers}"
+    world.assert_denied(world.client().get("/", host), "no_policy_matched")
+    world.assert_denied(world.client().get("/", host, sent[0], ("CF-Access-Client-Secret", "0" * 64)), "service_token_refused")
+    twice = world.client().get("/", host, *sent, sent[1])
+    assert twice.status in {403, world.kind.closed}
+    assert twice.value("x-watchword-reason") in {"request_malformed", None}
+    logs = "".join(path.read_text() for path in (world.server.data / "log").iterdir()) + world.server.program.stderr()
+    assert made["client_secret"] not in logs
 
 
 # ---- Who does not -------------------------------------------------------------------------------------------------------

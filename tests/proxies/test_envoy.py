@@ -82,6 +82,19 @@ def test_what_a_client_claims_reaches_nobody(client: ProxyClient, door: EnvoyDoo
     assert [value for key, value in asked.metadata if "secret" in key] == [proxy.setup.caller_secret]
 
 
+def test_a_service_token_reaches_watchword_as_it_was_sent_and_nobody_else(client: ProxyClient, door: EnvoyDoor) -> None:
+    """Also one that is there twice, so that Watchword can refuse it."""
+    token = (("CF-Access-Client-Id", "id.access"), ("CF-Access-Client-Secret", "hunter2"))
+    for sent in (token, (*token, ("cf-access-client-secret", "hunter3"))):
+        door.asked.clear()
+        seen = client.get("/", *sent).seen_upstream()
+        assert "hunter" not in str(seen)
+        assert seen.values("cf-access-client-id") == seen.values("cf-access-client-secret") == []
+        (asked,) = door.asked
+        for name in ("cf-access-client-id", "cf-access-client-secret"):
+            assert asked.headers[name] == [value for key, value in sent if key.lower() == name]
+
+
 def test_the_caller_secret_stays_between_envoy_and_watchword(client: ProxyClient, door: EnvoyDoor, proxy: RunningProxy) -> None:
     allowed = client.get()
     door.answer = DENY

@@ -74,6 +74,19 @@ def test_credentials_do_not_leave_nginx(client: ProxyClient, door: NginxDoor) ->
     assert asked.values("authorization") == []
 
 
+def test_a_service_token_reaches_watchword_as_it_was_sent_and_nobody_else(client: ProxyClient, door: NginxDoor) -> None:
+    """Also one that is there twice, so that Watchword can refuse it."""
+    token = (("CF-Access-Client-Id", "id.access"), ("CF-Access-Client-Secret", "hunter2"))
+    for sent in (token, (*token, ("cf-access-client-secret", "hunter3"))):
+        door.asked.clear()
+        seen = client.get("/", *sent).seen_upstream()
+        assert "hunter" not in str(seen)
+        assert seen.values("cf-access-client-id") == seen.values("cf-access-client-secret") == []
+        (asked,) = door.asked
+        for name in ("cf-access-client-id", "cf-access-client-secret"):
+            assert asked.values(name) == [value for key, value in sent if key.lower() == name]
+
+
 def test_without_a_certificate_watchword_is_asked_without_one(client: ProxyClient, door: NginxDoor) -> None:
     assert client.with_credential(None).get().status == 200
     (asked,) = door.asked

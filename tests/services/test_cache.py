@@ -39,7 +39,7 @@ from watchword_server.core.model import (
     Standing,
     Trust,
 )
-from watchword_server.core.posture import PostureView
+from watchword_server.core.posture import standing_of
 from watchword_server.errors import OverloadedError, StoreUnavailableError
 from watchword_server.ports import DeviceStore
 
@@ -368,7 +368,7 @@ async def test_an_expired_result_stays_in_memory_and_is_known_as_expired(store: 
     for _ in range(3):
         posture = await memory.posture(DEVICE)
     assert store.asked[DEVICE] == 1
-    assert PostureView(found(posture), {CHECK: _check()}, NOW).standing(CHECK).standing is Standing.EXPIRED
+    assert standing_of(_check(), found(posture), NOW) is Standing.EXPIRED
 
 
 async def test_a_commit_is_in_memory_at_once(store: SlowStore, memory: PostureCache) -> None:

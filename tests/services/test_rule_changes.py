@@ -12,7 +12,7 @@ from support.pki import Credential, Pki, root_authority
 from support.rules import HOST
 from watchword.v1 import posture_pb2 as wire
 from watchword_server.core.model import Standing
-from watchword_server.core.posture import PostureView
+from watchword_server.core.posture import standing_of
 from watchword_server.errors import ConfigurationError, OverloadedError, StoreUnavailableError
 
 ANOTHER_NAME = {"cn": "somebody-else.corp.example"}
@@ -32,8 +32,8 @@ def with_check_input(world: World, **changes: Any) -> dict[str, Any]:
 async def standing(world: World, device_id: str) -> Standing:
     """How the check stands in memory now."""
     posture = await world.memory.posture(device_id)  # type: ignore[arg-type] # ids are text here
-    snapshot = world.house.rules.in_force.current
-    return PostureView(found(posture), snapshot.rules.checks, world.house.clock.now()).standing(world.check_id()).standing
+    check = world.house.rules.in_force.current.rules.checks[world.check_id()]
+    return standing_of(check, found(posture), world.house.clock.now())
 
 
 # ---- Stored claims -----------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, Self, cast
 from urllib.parse import quote
 
@@ -155,13 +156,16 @@ class World:
         assert isinstance(answer, wire.Ack), answer
         assert tuple(result.reason for result in answer.results) == (reasons or ("passed",))
 
-    async def ask(self, credential: Credential | None = None, *, host: str = HOST) -> Asked:
-        """What nginx is told about a request of `USER` with this client certificate."""
+    async def ask(
+        self, credential: Credential | None = None, *, host: str = HOST, headers: Mapping[str, str] = MappingProxyType({})
+    ) -> Asked:
+        """What nginx is told about a request of `USER` with this client certificate and these headers of the client."""
         metadata = {
             "x-watchword-caller-secret": (SECRET,),
             "x-original-method": ("GET",),
             "x-original-url": (f"https://{host}/page",),
             IDENTITY_HEADER: (USER,),
+            **{name.lower(): (value,) for name, value in headers.items()},
         }
         if credential is not None:
             metadata["x-client-cert"] = (quote(credential.pem),)

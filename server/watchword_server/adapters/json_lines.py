@@ -9,10 +9,16 @@ import logging
 import logging.handlers
 import queue
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+import structlog
+
+from watchword_server import events
+
+_log = structlog.get_logger(__name__)
 
 _STOP: Final = None
 
@@ -27,7 +33,7 @@ class LogLimits:
 
 
 class JsonLinesLog:
-    """One log file. `dropped` counts lines that were lost to a full queue or a failing disk."""
+    """One log file. `dropped` counts lines that were lost to a full queue, a failing disk, or a fault of ours."""
 
     def __init__(self, path: Path, limits: LogLimits = LogLimits()) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -37,12 +43,14 @@ class JsonLinesLog:
             path, maxBytes=limits.max_bytes, backupCount=limits.backups, encoding="utf-8"
         )
         path.chmod(0o600)
-        self._queue: queue.Queue[Mapping[str, object] | None] = queue.Queue(limits.queue_length)
+        self._queue: queue.Queue[Mapping[str, object] | Callable[[], Mapping[str, object]] | None] = queue.Queue(
+            limits.queue_length
+        )
         self._thread = threading.Thread(target=self._run, name=f"log-{path.stem}", daemon=True)
         self._thread.start()
 
-    def write(self, event: Mapping[str, object]) -> None:
-        """Takes the event without waiting."""
+    def write(self, event: Mapping[str, object] | Callable[[], Mapping[str, object]]) -> None:
+        """Takes the event, or what makes it in the log's own thread, without waiting."""
         try:
             self._queue.put_nowait(event)
         except queue.Full:
@@ -56,7 +64,12 @@ class JsonLinesLog:
 
     def _run(self) -> None:
         while (event := self._queue.get()) is not _STOP:
-            line = json.dumps(event, separators=(",", ":"), default=str)
+            try:
+                line = json.dumps(event() if callable(event) else event, separators=(",", ":"), default=str)
+            except Exception:  # noqa: BLE001 - one event that cannot be told must not be the last
+                self.dropped += 1
+                _log.exception(events.LOG_LINE_FAILED, log=self.path.stem)
+                continue
             record = logging.LogRecord("log", logging.INFO, "", 0, line, None, None)
             try:
                 if self._handler.shouldRollover(record):

@@ -1,18 +1,13 @@
-"""`watchword devices`, `results` and `explain`."""
+"""`watchword devices` and `results`."""
 
 import json
-import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import click
 
 from watchword_server.cli.client import call
 from watchword_server.cli.options import DATA, JSON
 from watchword_server.cli.tables import table
-
-_DECISION_ID = re.compile(r"dcn_[0-9a-f]{24}")
 
 
 @click.group()
@@ -91,49 +86,3 @@ def results(data: Path, device: str | None, *, as_json: bool) -> None:
         click.echo(json.dumps(found))
         return
     table(("device_id", "device", "check", "standing", "reason", "evidence_level", "evidence_age_seconds", "expires_at"), found)
-
-
-@click.command()
-@click.argument("decision_id")
-@DATA
-@JSON
-def explain(decision_id: str, data: Path, *, as_json: bool) -> None:
-    """Why a request was allowed or denied: the rules that decided, each check with what was expected and received.
-
-    DECISION_ID is in the answer's X-Watchword-Decision-Id header.
-
-    \b
-    Example:  watchword explain dcn_0123456789abcdef01234567
-    """
-    if not _DECISION_ID.fullmatch(decision_id):
-        raise click.ClickException(f"`{decision_id}` is not a decision's id: it looks like dcn_ and 24 hexadecimal digits")
-    record = call(data, "GET", f"/api/v1/decisions/{decision_id}")
-    if as_json:
-        click.echo(json.dumps(record))
-        return
-    request, device = record["request"], record["device"]
-    click.echo(f"{record['decision']}: {record['reason']}   at {record['at']}   asked by {record['caller']}")
-    click.echo(
-        f"request   {request['method']} {request['scheme']}://{request['host']}{request['path']} from {request['source_ip']}"
-    )
-    click.echo(f"user      {record['user_email'] or 'none named'}")
-    where = f"{device['id']} ({device['name']}), {device['state']}" if device["id"] else device["reason"]
-    click.echo(f"device    {where}" + (f", by {device['method']}" if device["method"] else ""))
-    for other in device["others"]:
-        click.echo(f"            proven by {other}")
-    if device["certificate_sha256"]:
-        note = "" if device["proven"] else ", which the device does not prove any more"
-        click.echo(f"presented certificate {device['certificate_sha256']}{note}")
-    for rule in record["rules"]:
-        click.echo(f"rule      {rule['kind']} {rule['name']}")
-    for check in record["checks"]:
-        click.echo(f"check     {check['name']}: {check['standing']}" + _check_details(check))
-
-
-def _check_details(check: Mapping[str, Any]) -> str:
-    if "reason" not in check:
-        return ""
-    lines = [f", {check['reason']}, {check['evidence_level']} {check['evidence_age_seconds']} s before"]
-    lines += [f"\n            expected {value}" for value in check["expected_values"].values()]
-    lines += [f"\n            received {name}: {value}" for name, value in check["received_values"].items()]
-    return "".join(lines)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from typing import NewType
+from typing import NamedTuple, NewType
 
 Instant = NewType("Instant", float)
 DeviceId = NewType("DeviceId", str)
@@ -285,14 +285,22 @@ class DevicePosture:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A user, as a caller that may assert identity named them."""
+    """A user, as a caller that may assert identity named them. `email` is case-folded."""
 
     email: str
 
 
+# What a rule's expression reads: bytes, int, bool, an address as (4 or 6, number), tuples and mappings of these; None: unknown.
+Value = bytes | int | bool | tuple[object, ...] | Mapping[bytes, object]
+
+
 @dataclass(frozen=True, slots=True)
 class AccessRequest:
-    """A request a reverse proxy asks about. `host` is lower case without port; `source_ip` None: not asserted."""
+    """A request a reverse proxy asks about. `host` is lower case without port; `source_ip` None: not asserted.
+
+    `facts` are what the caller reported besides, by the names of `core/facts.py`; what is not in it is unknown.
+    `service_token_id` is set where the request carried a valid one; `service_token_refused` where it carried another.
+    """
 
     method: str
     scheme: str
@@ -302,6 +310,10 @@ class AccessRequest:
     source_ip: IPAddress | None
     identity: Identity | None
     caller: str
+    port: int | None = None  # None: the scheme's own
+    facts: Mapping[str, Value] = field(default_factory=dict)
+    service_token_id: str | None = None
+    service_token_refused: bool = False
 
 
 class Resolution(StrEnum):
@@ -325,8 +337,9 @@ class ResolutionStrength(IntEnum):
 class ResolvedDevice:
     """The outcome of the resolver chain. `reason` says why nothing was found, or why what was found does not count.
 
-    `proven` is false where the device was found by something it does not prove any more: its failures are told, its passes do not
-    count. `others` are further devices the same link leads to.
+    `certificate_possible`: the caller could have passed a client certificate, so that its absence is known. `common_name` is that
+    of the certificate, where there is one. `proven` is false where the device was found by something it does not prove any more:
+    its failures are told, its passes do not count. `others` are further devices the same link leads to.
     """
 
     outcome: Resolution
@@ -337,6 +350,8 @@ class ResolvedDevice:
     posture: DevicePosture | None = None
     proven: bool = True
     others: tuple[DeviceId, ...] = ()
+    certificate_possible: bool = False
+    common_name: str | None = None
 
 
 class Standing(StrEnum):
@@ -347,11 +362,12 @@ class Standing(StrEnum):
     NO_DEVICE = "no_device"
     NO_RESULT = "no_result"
     EXPIRED = "result_expired"
+    TOO_WEAK = "evidence_too_weak"  # it passed, yet with less than the rule demands
+    TOO_OLD = "evidence_too_old"
 
 
-@dataclass(frozen=True, slots=True)
-class CheckStanding:
-    """One check as a decision saw it."""
+class CheckStanding(NamedTuple):
+    """One check as a decision saw it. A tuple, as `Decision` is: both are made on every request, and tuples are made fastest."""
 
     check_id: CheckId
     name: str
@@ -368,16 +384,20 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RuleMatch:
-    """A rule a decision names: kind is `application`, `policy` or `gateway_rule`."""
+    """A rule a decision names: `kind` is application, policy or gateway_rule; `effect` what it does, as its entry says it."""
 
     kind: str
     id: str
     name: str
+    effect: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """The answer. `reason` is `allowed`-like or why not (docs/reasons.md); `checks` are those the deciding rules asked about."""
+class Decision(NamedTuple):
+    """The answer. `reason` is `allowed`-like or why not (docs/reasons.md); `checks` are those the deciding rules asked about.
+
+    `rules` are those that decided; `reported` those that would have, were they not `report_only`. `errors` names the rules that
+    could not be evaluated, and why: none of them widened access.
+    """
 
     outcome: Outcome
     reason: str
@@ -386,6 +406,7 @@ class Decision:
     device: ResolvedDevice
     decided_at: Instant
     errors: tuple[str, ...] = ()
+    reported: tuple[RuleMatch, ...] = ()
 
     @property
     def allowed(self) -> bool:

@@ -1,50 +1,54 @@
-"""The standing of a device's checks at one moment: passed, failed, or one of the ways of not knowing."""
+"""The standing of a device's checks at one moment: passed, failed, or one of the ways of not knowing.
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+Expiry and check revision are looked at here again: a cache never decides.
+"""
 
-from watchword_server.core.model import (
-    Check,
-    CheckId,
-    CheckStanding,
-    DeviceState,
-    Instant,
-    PostureResult,
-    ResolvedDevice,
-    Standing,
-)
+from typing import Final
+
+from watchword_server.core.model import Check, DeviceState, EvidenceLevel, Instant, ResolvedDevice, Standing
+from watchword_server.core.rules import NO_DEMAND, EvidenceDemand
+
+# Looking an enum's member up costs as much as a comparison, and this is done several times for each request.
+_ACTIVE: Final = DeviceState.ACTIVE
+_PASSED: Final = Standing.PASSED
+_FAILED: Final = Standing.FAILED
+_NO_DEVICE: Final = Standing.NO_DEVICE
+_NO_RESULT: Final = Standing.NO_RESULT
+_EXPIRED: Final = Standing.EXPIRED
+_WORTH: Final = {EvidenceLevel.REPORTED: 0, EvidenceLevel.SIGNED: 1, EvidenceLevel.PROVEN: 2}
 
 
-@dataclass(frozen=True, slots=True)
-class PostureView:
-    """Reads standings for one decision; expiry and check revision are looked at here again: a cache never decides."""
+def standing_of(check: Check, device: ResolvedDevice, now: Instant, demand: EvidenceDemand = NO_DEMAND) -> Standing:
+    """How the device stands with the check; a pass that does not meet the demand is not passed, and not failed either."""
+    posture = device.posture
+    if posture is None or posture.device.state is not _ACTIVE:
+        return _NO_DEVICE
+    result = posture.results.get(check.id)
+    if result is None or result.check_revision != check.revision:  # judged under another revision: no result
+        return _NO_RESULT
+    if result.expires_at is not None and now >= result.expires_at:
+        return _EXPIRED
+    if not result.passed:
+        return _FAILED
+    if (
+        not device.proven
+    ):  # a pass belongs to the device; a link that it does not prove any more does not bring it to this request
+        return _NO_DEVICE
+    if demand is NO_DEMAND:
+        return _PASSED
+    if demand.level is not None and _WORTH[result.level] < _WORTH[demand.level]:
+        return Standing.TOO_WEAK
+    if demand.max_age_seconds is not None and now - result.evidence_at > demand.max_age_seconds:
+        return Standing.TOO_OLD
+    return _PASSED
 
-    device: ResolvedDevice
-    checks: Mapping[CheckId, Check]
-    now: Instant
-    asked: dict[CheckId, CheckStanding] = field(default_factory=dict)
 
-    def standing(self, check_id: CheckId) -> CheckStanding:
-        """The check's standing; remembered in `asked`."""
-        known = self.asked.get(check_id)
-        if known is not None:
-            return known
-        check = self.checks[check_id]
-        standing, result = self._look(check)
-        answer = CheckStanding(check_id=check_id, name=check.name, standing=standing, result=result)
-        self.asked[check_id] = answer
-        return answer
-
-    def _look(self, check: Check) -> tuple[Standing, PostureResult | None]:
-        posture = self.device.posture
-        if posture is None or posture.device.state is not DeviceState.ACTIVE:
-            return Standing.NO_DEVICE, None
-        result = posture.results.get(check.id)
-        if result is None or result.check_revision != check.revision:  # judged under another revision: no result
-            return Standing.NO_RESULT, None
-        if result.expires_at is not None and self.now >= result.expires_at:
-            return Standing.EXPIRED, result
-        if not result.passed:
-            return Standing.FAILED, result
-        # A pass belongs to the device; a link that the device does not prove any more does not bring it to this request.
-        return (Standing.PASSED if self.device.proven else Standing.NO_DEVICE), result
+def stricter(one: EvidenceDemand, other: EvidenceDemand) -> EvidenceDemand:
+    """The demand that asks for all that both ask for."""
+    levels = [level for level in (one.level, other.level) if level is not None]
+    ages = [age for age in (one.max_age_seconds, other.max_age_seconds) if age is not None]
+    if not levels and not ages:
+        return NO_DEMAND
+    return EvidenceDemand(
+        level=max(levels, key=_WORTH.__getitem__) if levels else None, max_age_seconds=min(ages) if ages else None
+    )

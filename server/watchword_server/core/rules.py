@@ -1,15 +1,28 @@
-"""The rule set: what operators wrote, as typed values; and the snapshot of it that decisions read.
+"""The rule set: what operators wrote, as typed values. `core/snapshot.py` arranges it for deciding.
 
-Names are the Cloudflare API's: an *application* covers a host and lists *policies*; a policy includes, requires and excludes by
-*selectors*; *groups* bundle selectors; a *Gateway rule* allows or blocks by what is requested. A *caller* is a proxy that
-may ask.
+Names are the Cloudflare API's: an *application* covers hosts and paths and lists *policies*; a policy includes, requires and
+excludes by *selectors*; *groups* bundle selectors; a *Gateway rule* allows or blocks by expressions; a *list* is named values. A
+*caller* is a proxy that may ask. Each value is made once per stored entry and shared by all rule sets that have that entry
+unchanged: whoever compiles may compare by identity.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Literal
 
-from watchword_server.core.model import CertificateId, Check, CheckId, IPNetwork, Outcome, SigningCertificate
+from watchword_server.core.model import (
+    CertificateId,
+    Check,
+    CheckId,
+    EvidenceLevel,
+    Instant,
+    IPNetwork,
+    Outcome,
+    SigningCertificate,
+)
+
+# ---- Selectors ----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +45,13 @@ class EmailDomainIs:
 
 
 @dataclass(frozen=True, slots=True)
+class EmailInList:
+    """The user's email is in the list, case-insensitively."""
+
+    list_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class IpIn:
     """The request's source address lies in the network."""
 
@@ -39,10 +59,83 @@ class IpIn:
 
 
 @dataclass(frozen=True, slots=True)
+class IpInList:
+    """The request's source address lies in one of the list's networks."""
+
+    list_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceDemand:
+    """How good the evidence of a check has to be where it is used. None: no demand.
+
+    `level` asks for at least that much: proven is more than signed, signed more than reported.
+    """
+
+    level: EvidenceLevel | None = None
+    max_age_seconds: float | None = None
+
+
+NO_DEMAND = EvidenceDemand()
+
+
+@dataclass(frozen=True, slots=True)
 class PostureCheckPassed:
     """The device passes the check now. In the Cloudflare API: `device_posture.integration_uid`."""
 
     check_id: CheckId
+    demand: EvidenceDemand = NO_DEMAND
+
+
+@dataclass(frozen=True, slots=True)
+class AnyClientCertificate:
+    """A client certificate on the TLS connection that one of the uploaded CAs issued, valid now. In the API: `certificate`."""
+
+
+@dataclass(frozen=True, slots=True)
+class CommonNameIs:
+    """Such a certificate with this common name, compared case-insensitively; `common_name` is case-folded."""
+
+    common_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceTokenIs:
+    """The request carries this service token, valid now."""
+
+    token_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class AnyServiceToken:
+    """The request carries a service token, valid now."""
+
+
+@dataclass(frozen=True, slots=True)
+class FactIs:
+    """A reported fact is one of these values: country, login method, user risk score. Unknown where nobody reported it.
+
+    `fact` is a name of `core/facts.py`. `provider_id`: and the user logged in with this identity provider.
+    """
+
+    selector: str  # the selector's key in the API
+    fact: str
+    values: frozenset[bytes]
+    provider_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FactHas:
+    """A reported fact that is a list, or one attribute of a fact that is a map of lists, has the value. Unknown likewise.
+
+    `value` None: has any.
+    """
+
+    selector: str
+    fact: str
+    value: bytes | None
+    attribute: bytes | None = None
+    provider_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +145,22 @@ class InGroup:
     group_id: str
 
 
-Selector = Everyone | EmailIs | EmailDomainIs | IpIn | PostureCheckPassed | InGroup
+Selector = (
+    Everyone
+    | EmailIs
+    | EmailDomainIs
+    | EmailInList
+    | IpIn
+    | IpInList
+    | PostureCheckPassed
+    | AnyClientCertificate
+    | CommonNameIs
+    | ServiceTokenIs
+    | AnyServiceToken
+    | FactIs
+    | FactHas
+    | InGroup
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,24 +172,6 @@ class Conditions:
     exclude: tuple[Selector, ...] = ()
 
 
-class PolicyDecision(StrEnum):
-    """What a matching policy does."""
-
-    ALLOW = "allow"
-    DENY = "deny"
-    BYPASS = "bypass"  # asks for no identity and no device; an invalid device link still denies
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """An Access policy."""
-
-    id: str
-    name: str
-    decision: PolicyDecision
-    conditions: Conditions
-
-
 @dataclass(frozen=True, slots=True)
 class Group:
     """A named bundle of selectors; counts as one selector where it is used."""
@@ -91,14 +181,63 @@ class Group:
     conditions: Conditions
 
 
+# ---- Access -------------------------------------------------------------------------------------------------------------
+
+
+class PolicyDecision(StrEnum):
+    """What a matching policy does."""
+
+    ALLOW = "allow"
+    DENY = "deny"
+    BYPASS = "bypass"  # asks for no identity and no device; an invalid device link still denies
+    NON_IDENTITY = "non_identity"  # Service Auth: lets in what needs no user, such as a service token
+
+
 @dataclass(frozen=True, slots=True)
-class Application:
-    """An Access application on one host. `policy_ids` in the order of their precedence. `host` is lower case."""
+class Policy:
+    """An Access policy. `demand` holds for every check that its conditions ask about. `report_only`: evaluated, not enforced."""
 
     id: str
     name: str
+    decision: PolicyDecision
+    conditions: Conditions
+    demand: EvidenceDemand = NO_DEMAND
+    report_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """What an application covers: a host and a path, each with `*` where the API allows it (`core/applications.py`).
+
+    `host` is lower case; `path` begins with `/` or is empty for all of the host.
+    """
+
     host: str
-    policy_ids: tuple[str, ...]
+    path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """An Access application. `policies` in the order of their precedence: the id of a reusable one, or one of its own."""
+
+    id: str
+    name: str
+    destinations: tuple[Destination, ...]
+    policies: tuple[str | Policy, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceToken:
+    """What a machine presents in place of a user. Without a credential or after `expires_at` it is never valid."""
+
+    id: str
+    name: str
+    client_id: str | None
+    secret_sha256: bytes | None
+    expires_at: Instant | None  # None: never
+
+
+# ---- Gateway ------------------------------------------------------------------------------------------------------------
 
 
 class GatewayAction(StrEnum):
@@ -108,16 +247,44 @@ class GatewayAction(StrEnum):
     BLOCK = "block"
 
 
+class GatewayFilter(StrEnum):
+    """Which builder a rule belongs to; network rules come before HTTP rules."""
+
+    L4 = "l4"
+    HTTP = "http"
+
+
 @dataclass(frozen=True, slots=True)
 class GatewayRule:
-    """A Gateway rule on an exact host; `host` None: every request. First match by ascending precedence wins."""
+    """An enabled Gateway rule. First match by ascending precedence wins within its filter.
+
+    The three expressions are ANDed; an empty one is no condition. What they name (lists, checks) is named by id. `demand` holds
+    for the checks they ask about.
+    """
 
     id: str
     name: str
     precedence: int
-    enabled: bool
+    filter: GatewayFilter
     action: GatewayAction
-    host: str | None
+    traffic: str = ""
+    identity: str = ""
+    device_posture: str = ""
+    demand: EvidenceDemand = NO_DEMAND
+    report_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayList:
+    """Values under one name. `values` are normalised: networks for IP, lower-case text for EMAIL and DOMAIN, else as written."""
+
+    id: str
+    name: str
+    type: Literal["SERIAL", "URL", "DOMAIN", "EMAIL", "IP"]
+    values: tuple[str, ...]
+
+
+# ---- Callers ------------------------------------------------------------------------------------------------------------
 
 
 class Assertion(StrEnum):
@@ -126,6 +293,7 @@ class Assertion(StrEnum):
     CLIENT_CERTIFICATE = "client_certificate"
     IDENTITY = "identity"
     ADDRESS = "address"
+    FACTS = "facts"
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,9 +305,26 @@ class Caller:
     may_assert: frozenset[Assertion]
     resolvers: tuple[str, ...]  # of: client_certificate
     identity_header: str | None  # lower case; the header that carries the user's email
+    facts_header: str | None = None  # lower case; the header that carries facts as a JSON object
     secret_sha256: bytes | None = None
     subject_alternative_name: str | None = None  # URI or DNS name in its TLS client certificate
     unix_socket: bool = False
+
+
+# ---- All of it ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageSettings:
+    """How expressions are read (docs/settings.md). The defaults are the settings' own."""
+
+    missing_not_equal: bool = True  # whether `!=` is true of a field that is missing
+    max_expression_characters: int = 16_384
+    max_nesting: int = 128
+    max_set_items: int = 5_000
+    max_regex_characters: int = 1_024
+    max_regex_memory_bytes: int = 1 << 20
+    max_wildcard_stars: int = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,38 +340,9 @@ class RuleSet:
     gateway_rules: tuple[GatewayRule, ...]
     callers: tuple[Caller, ...]
     unmatched: Outcome
-
-
-@dataclass(frozen=True, slots=True)
-class RuleSnapshot:
-    """A rule set arranged for deciding; immutable, swapped whole."""
-
-    rules: RuleSet
-    application_by_host: Mapping[str, Application]
-    gateway_by_host: Mapping[
-        str, tuple[GatewayRule, ...]
-    ]  # enabled only, each list by precedence, with the host-less ones merged in
-    gateway_any_host: tuple[GatewayRule, ...]
-    caller_by_secret: Mapping[bytes, Caller] = field(default_factory=dict)
-    caller_by_name: Mapping[str, Caller] = field(default_factory=dict)
-    caller_by_subject_alternative_name: Mapping[str, Caller] = field(default_factory=dict)
-
-
-def compile_rules(rules: RuleSet) -> RuleSnapshot:
-    """Arranges a rule set for deciding: what a request costs does not grow with the number of rules."""
-    enabled = sorted((rule for rule in rules.gateway_rules if rule.enabled), key=lambda rule: rule.precedence)
-    hosts = {rule.host for rule in enabled if rule.host is not None}
-    return RuleSnapshot(
-        rules=rules,
-        application_by_host={application.host: application for application in rules.applications},
-        gateway_by_host={host: tuple(rule for rule in enabled if rule.host in (host, None)) for host in hosts},
-        gateway_any_host=tuple(rule for rule in enabled if rule.host is None),
-        caller_by_secret={caller.secret_sha256: caller for caller in rules.callers if caller.secret_sha256 is not None},
-        caller_by_name={caller.name: caller for caller in rules.callers},
-        caller_by_subject_alternative_name={
-            caller.subject_alternative_name: caller for caller in rules.callers if caller.subject_alternative_name is not None
-        },
-    )
+    lists: Mapping[str, GatewayList] = field(default_factory=dict)
+    service_tokens: Mapping[str, ServiceToken] = field(default_factory=dict)
+    language: LanguageSettings = LanguageSettings()
 
 
 EMPTY_RULE_SET = RuleSet(

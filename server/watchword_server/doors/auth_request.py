@@ -1,8 +1,8 @@
 """nginx's door: `auth_request` subrequests at `/v1/authz/auth-request`. One fixed contract; nothing is guessed.
 
 Required from the proxy: X-Original-Method, X-Original-URL. With its entry's permission: X-Client-Cert (URL-encoded PEM), the
-header of its identity, X-Forwarded-For (one address). 200 allows, 403 denies; nginx turns everything else into 500, which denies
-as well.
+headers of identity and facts, X-Forwarded-For (one address). From the client itself: the headers of a service token. 200 allows,
+403 denies; nginx turns everything else into 500, which denies as well.
 """
 
 import json
@@ -17,7 +17,7 @@ import structlog
 from watchword_server import events
 from watchword_server.adapters.metrics import Metrics
 from watchword_server.doors.callers import SECRET_HEADER, authenticate_caller
-from watchword_server.doors.requests import access_request, presented_certificate, split_url
+from watchword_server.doors.requests import access_request, presented, split_url
 from watchword_server.doors.status import http_status
 from watchword_server.errors import RequestMalformedError, WatchwordError
 from watchword_server.peer import Peer
@@ -66,12 +66,12 @@ class AuthRequestDoor:
                 address=_at_most_one(headers, "x-forwarded-for"),
                 headers=headers,
             )
-            presented = presented_certificate(_at_most_one(headers, "x-client-cert"))
+            shown = presented(_at_most_one(headers, "x-client-cert"), headers)
         except WatchwordError as error:
             _log.warning(events.CALLER_REFUSED, door=_DOOR, peer=peer.address, code=error.code, detail=str(error))
             self.metrics.decisions.labels(_DOOR, "deny", error.code).inc()
             return _answer(http_status(error), {REASON: error.code}, {"decision": "deny", "reason": error.code})
-        answer = await self.decisions.answer(asked, presented, caller=caller)
+        answer = await self.decisions.answer(asked, shown, caller=caller)
         self.metrics.decisions.labels(_DOOR, answer.decision.outcome.value, answer.decision.reason).inc()
         self.metrics.decision_seconds.labels(_DOOR).observe(time.perf_counter() - started)
         if answer.decision.allowed:

@@ -3,7 +3,8 @@
 import hashlib
 from typing import Final
 
-from watchword_server.core.rules import Caller, RuleSnapshot
+from watchword_server.core.rules import Caller
+from watchword_server.core.snapshot import RuleSnapshot
 from watchword_server.errors import CallerRefusedError
 from watchword_server.peer import Peer
 

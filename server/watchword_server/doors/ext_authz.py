@@ -19,7 +19,7 @@ from watchword_server.adapters.metrics import Metrics
 from watchword_server.core.model import AccessRequest
 from watchword_server.core.rules import Caller
 from watchword_server.doors.callers import authenticate_caller
-from watchword_server.doors.requests import access_request, presented_certificate
+from watchword_server.doors.requests import CLIENT_ID_HEADER, CLIENT_SECRET_HEADER, access_request, presented
 from watchword_server.errors import CallerRefusedError, RequestMalformedError
 from watchword_server.peer import Peer
 from watchword_server.services.decisions import OWNED_HEADERS, REASON, Answer, Decisions
@@ -32,6 +32,7 @@ SERVICE: Final = "envoy.service.auth.v3.Authorization"
 _OVERWRITE: Final = 2  # HeaderValueOption.HeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD
 _PERMISSION_DENIED: Final = 7  # google.rpc.Code
 _DOOR: Final = "ext_authz_grpc"
+_NOT_FOR_APPLICATIONS: Final = frozenset({*OWNED_HEADERS, CLIENT_ID_HEADER, CLIENT_SECRET_HEADER})
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +55,11 @@ class ExtAuthzDoor:
         response = _denial("request_malformed", {})
         client_headers = _client_headers(request)
         try:
-            asked, presented = _read(request, caller, client_headers)
+            asked, shown = _read(request, caller, client_headers)
         except RequestMalformedError as error:
             self.metrics.decisions.labels(_DOOR, "deny", error.code).inc()
             return response
-        answer = await self.decisions.answer(asked, presented, caller=caller)
+        answer = await self.decisions.answer(asked, shown, caller=caller)
         if answer.decision.allowed:
             response = _allowance(answer, client_headers)
         else:
@@ -80,7 +81,7 @@ def _read(request: wire.CheckRequest, caller: Caller, headers: Mapping[str, Sequ
         address=attributes.source.address.socket_address.address,
         headers=headers,
     )
-    return asked, presented_certificate(attributes.source.certificate)
+    return asked, presented(attributes.source.certificate, headers)
 
 
 def _client_headers(request: wire.CheckRequest) -> Mapping[str, Sequence[str]]:
@@ -95,9 +96,12 @@ def _client_headers(request: wire.CheckRequest) -> Mapping[str, Sequence[str]]:
 
 
 def _allowance(answer: Answer, client_headers: Mapping[str, Sequence[str]]) -> wire.CheckResponse:
-    """The allow: each header of ours is set or removed, and so is whatever the client sent that could pass for one."""
+    """The allow: each header of ours is set or removed, and so is whatever the client sent that could pass for one.
+
+    A service token's secret has done its work: it is removed as well.
+    """
     sent_by_client = {name for name in client_headers if name.replace("_", "-").startswith("x-watchword-")}
-    removed = (sent_by_client | set(OWNED_HEADERS)) - answer.headers.keys()
+    removed = (sent_by_client | _NOT_FOR_APPLICATIONS) - answer.headers.keys()
     return wire.CheckResponse(
         status=wire.Status(code=0),
         ok_response=wire.OkHttpResponse(

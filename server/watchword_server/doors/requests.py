@@ -11,14 +11,19 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from watchword_server.core.model import AccessRequest, Identity, IPAddress
 from watchword_server.core.rules import Assertion, Caller
+from watchword_server.doors.facts import reported_facts
 from watchword_server.errors import RequestMalformedError
-from watchword_server.services.resolving import Presented
+from watchword_server.services.resolving import Presented, ServiceCredential
 
+CLIENT_ID_HEADER: Final = "cf-access-client-id"
+CLIENT_SECRET_HEADER: Final = "cf-access-client-secret"  # noqa: S105 - a name of a header
 _METHOD: Final = re.compile(r"[A-Z][A-Z-]{0,31}")
 _HOST: Final = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]{0,252}[a-z0-9_])?|\[[0-9a-f:.]{2,45}\]")
 _URL: Final = re.compile(r"(https?)://([^/?#@\\]+)([/?][^#]*)?")
 # ASCII: case-folding makes one address of two beyond it, and proxies do not agree on how to write it in a header.
 _EMAIL: Final = re.compile(r"(?:(?![@,;<>\"\\])[!-~]){1,64}@[A-Za-z0-9.-]{1,253}")
+_CREDENTIAL: Final = re.compile(r"(?!.*,)[!-~]{1,256}")  # a comma: several headers that a proxy joined
+_PORTS: Final = {"http": 80, "https": 443}
 _MAX_TARGET: Final = 16_384
 _MAX_CERTIFICATE_TEXT: Final = 64 * 1024
 
@@ -42,15 +47,18 @@ def access_request(
     if len(target) > _MAX_TARGET or not target.startswith(("/", "*")) or not _is_plain(target) or "#" in target or "\\" in target:
         raise RequestMalformedError("the request target is not a plain path with a query")
     path, _, query = target.partition("?")
+    name, port = split_authority(host)
     return AccessRequest(
         method=method,
         scheme=scheme,
-        host=normal_host(host),
+        host=name,
+        port=None if port == _PORTS.get(scheme) else port,
         path=path,
         query=query,
         source_ip=_address(address) if Assertion.ADDRESS in caller.may_assert and address else None,
         identity=_identity(caller, headers),
         caller=caller.name,
+        facts=reported_facts(caller, headers),
     )
 
 
@@ -63,30 +71,53 @@ def split_url(url: str) -> tuple[str, str, str]:
     return scheme, host, target if target.startswith("/") else f"/{target}"
 
 
-def normal_host(host: str) -> str:
-    """Lower case, without port and trailing dot. Raises `RequestMalformedError` for what is no host name."""
-    name = host.lower() if host.isascii() else ""  # U+212A is `k` in lower case
+def split_authority(authority: str) -> tuple[str, int | None]:
+    """The host in lower case without trailing dot, and the port if there is one. Raises `RequestMalformedError`."""
+    name = authority.lower() if authority.isascii() else ""  # U+212A is `k` in lower case
+    port: int | None = None
     if not name.endswith("]"):
-        head, colon, port = name.rpartition(":")
-        if colon and port.isdigit() and len(port) <= 5:
-            name = head
+        head, colon, digits = name.rpartition(":")
+        if colon and digits.isdigit() and len(digits) <= 5:
+            name, port = head, int(digits)
     name = name.removesuffix(".")
-    if not _HOST.fullmatch(name) or ".." in name:
-        raise RequestMalformedError("the host is not a host name")
-    return name
+    if not _HOST.fullmatch(name) or ".." in name or (port is not None and port > 0xFFFF):
+        raise RequestMalformedError("the host is not a host name, or its port is none")
+    return name, port
 
 
-def presented_certificate(text: str) -> Presented:
-    """The client certificate from URL-encoded PEM, as Envoy and nginx pass it; empty text: none was presented."""
-    if not text:
-        return Presented()
-    if len(text) > _MAX_CERTIFICATE_TEXT:
-        return Presented(unreadable=True)
+def presented(certificate: str, headers: Mapping[str, Sequence[str]]) -> Presented:
+    """What a request shows for itself. `certificate`: URL-encoded PEM, as Envoy and nginx pass it; empty: none was presented.
+
+    Raises `RequestMalformedError` for a service token's headers that are there twice.
+    """
+    credential = _service_credential(headers)
+    if not certificate:
+        return Presented(service_credential=credential)
+    if len(certificate) > _MAX_CERTIFICATE_TEXT:
+        return Presented(unreadable=True, service_credential=credential)
     try:
-        certificate = x509.load_pem_x509_certificate(unquote_to_bytes(text))
+        parsed = x509.load_pem_x509_certificate(unquote_to_bytes(certificate))
     except (ValueError, x509.InvalidVersion):
-        return Presented(unreadable=True)
-    return Presented(certificate_der=certificate.public_bytes(Encoding.DER))
+        return Presented(unreadable=True, service_credential=credential)
+    return Presented(certificate_der=parsed.public_bytes(Encoding.DER), service_credential=credential)
+
+
+def _service_credential(headers: Mapping[str, Sequence[str]]) -> ServiceCredential | None:
+    """What the client sent as a service token: a credential of its own, which asks for no permission of the caller's."""
+    if CLIENT_ID_HEADER not in headers and CLIENT_SECRET_HEADER not in headers:
+        return None
+    client_id, client_secret = (_credential(headers, name) for name in (CLIENT_ID_HEADER, CLIENT_SECRET_HEADER))
+    return ServiceCredential(client_id, client_secret) if client_id or client_secret else None
+
+
+def _credential(headers: Mapping[str, Sequence[str]], name: str) -> str:
+    """The value; empty where there is none, which is half a credential that no token has."""
+    values = headers.get(name, ())
+    if not values or list(values) == [""]:
+        return ""
+    if len(values) != 1 or not _CREDENTIAL.fullmatch(values[0]):
+        raise RequestMalformedError(f"`{name}` does not hold one credential")
+    return values[0]
 
 
 def _identity(caller: Caller, headers: Mapping[str, Sequence[str]]) -> Identity | None:

@@ -1,7 +1,9 @@
 """Answering a proxy: find the device, decide, record, and say it in headers."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Final
 from urllib.parse import quote
 
 import structlog
@@ -13,6 +15,7 @@ from watchword_server.core.model import (
     AccessRequest,
     CheckStanding,
     Decision,
+    EvidenceLevel,
     Instant,
     Outcome,
     Resolution,
@@ -20,11 +23,13 @@ from watchword_server.core.model import (
     Standing,
 )
 from watchword_server.core.rules import Caller
-from watchword_server.core.times import rfc3339
+from watchword_server.core.snapshot import RuleSnapshot
 from watchword_server.errors import WatchwordError
 from watchword_server.ports import Clock, EventLog, Randomness
-from watchword_server.services.resolving import Presented, Resolver
+from watchword_server.services.recording import Recent, decision_record
+from watchword_server.services.resolving import Presented, Resolver, ServiceCredential
 from watchword_server.services.rules_in_force import RulesInForce
+from watchword_server.services.service_tokens import recognise
 
 _log = structlog.get_logger(__name__)
 
@@ -50,6 +55,7 @@ OWNED_HEADERS = (
     REASON,
     ASSERTION,
 )
+_WEAKEST_FIRST: Final = (EvidenceLevel.REPORTED, EvidenceLevel.SIGNED, EvidenceLevel.PROVEN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +70,16 @@ class Answer:
 
 @dataclass(slots=True)
 class Decisions:
-    """The decision path. Runs in the event loop; without I/O for what memory holds."""
+    """The decision path. Runs in the event loop; without I/O for what memory holds. `log_query`: the log tells queries too."""
 
     rules: RulesInForce
     resolver: Resolver
     clock: Clock
     fresh_bytes: Randomness
     decision_log: EventLog
+    log_query: bool = False
     remembered: int = 10_000
-    _recent: LRUCache[str, Mapping[str, object]] = field(init=False)
+    _recent: LRUCache[str, Recent] = field(init=False)
 
     def __post_init__(self) -> None:
         self._recent = LRUCache(self.remembered)
@@ -81,8 +88,10 @@ class Decisions:
         """Decides and records. Never raises: what goes wrong on the way is a denial that says so."""
         decision_id = f"dcn_{self.fresh_bytes(12).hex()}"
         now = self.clock.now()
+        snapshot = self.rules.current
         try:
-            snapshot = self.rules.current
+            if presented.service_credential is not None:
+                request = _with_service_token(request, presented.service_credential, snapshot, now=now)
             device = await self.resolver.resolve(presented, caller=caller, snapshot=snapshot, now=now)
             decision = decide(request, device, snapshot, now=now)
         except WatchwordError as error:
@@ -90,14 +99,35 @@ class Decisions:
         except Exception:  # noqa: BLE001 - a fault of ours must deny, never let pass
             _log.exception(events.DECISION_FAILED, decision_id=decision_id)
             decision = _failed("internal", now)
-        record = _record(decision_id, request, decision)
-        self._recent[decision_id] = record
-        self.decision_log.write(record)
+        recent = Recent(
+            decision_id, request, decision, snapshot.rules.revision, snapshot.rules.checks, _token_name(request, snapshot)
+        )
+        self._recent[decision_id] = recent
+        self.decision_log.write(partial(decision_record, recent, with_query=self.log_query))  # made by the log's own thread
         return Answer(decision_id, decision, _headers(decision_id, request, decision), _body(decision_id, decision))
 
-    def recent(self, decision_id: str) -> Mapping[str, object] | None:
-        """The record of a recent decision, as the decision log has it."""
+    def recent(self, decision_id: str) -> Recent | None:
+        """A recent decision with what it was made of, to explain it or to make it again."""
         return self._recent.get(decision_id)
+
+    def record(self, decision_id: str) -> Mapping[str, object] | None:
+        """A recent decision as the decision log has it."""
+        recent = self._recent.get(decision_id)
+        return None if recent is None else decision_record(recent, with_query=self.log_query)
+
+
+def _with_service_token(
+    request: AccessRequest, credential: ServiceCredential, snapshot: RuleSnapshot, *, now: Instant
+) -> AccessRequest:
+    token = recognise(credential, snapshot, now=now)
+    if token is None:
+        return replace(request, service_token_id=None, service_token_refused=True)
+    return replace(request, service_token_id=token.id, service_token_refused=False)
+
+
+def _token_name(request: AccessRequest, snapshot: RuleSnapshot) -> str | None:
+    """For the log: by its id alone nobody knows a token."""
+    return None if request.service_token_id is None else snapshot.rules.service_tokens[request.service_token_id].name
 
 
 def _failed(code: str, now: Instant) -> Decision:
@@ -127,7 +157,7 @@ def _headers(decision_id: str, request: AccessRequest, decision: Decision) -> di
     passed = [check.result for check in decision.checks if check.standing is Standing.PASSED and check.result is not None]
     if passed:
         headers[CHECKS] = ",".join(_header_text(check.name) for check in decision.checks if check.standing is Standing.PASSED)
-        headers[EVIDENCE_LEVEL] = "signed" if any(result.level.value == "signed" for result in passed) else "proven"
+        headers[EVIDENCE_LEVEL] = min((result.level for result in passed), key=_WEAKEST_FIRST.index).value
         headers[EVIDENCE_AGE] = str(max(0, int(decision.decided_at - min(result.evidence_at for result in passed))))
     return headers
 
@@ -155,54 +185,3 @@ def _check_reason(check: CheckStanding) -> str:
     if check.standing is Standing.FAILED and check.result is not None:
         return check.result.reason
     return check.standing.value
-
-
-def _record(decision_id: str, request: AccessRequest, decision: Decision) -> dict[str, object]:
-    """A line of the decision log (docs/logs.md): all that is needed to explain the decision later."""
-    device, posture = decision.device, decision.device.posture
-    return {
-        "event": "decision",
-        "id": decision_id,
-        "at": rfc3339(decision.decided_at),
-        "caller": request.caller,
-        "decision": decision.outcome.value,
-        "reason": decision.reason,
-        "request": {
-            "method": request.method,
-            "scheme": request.scheme,
-            "host": request.host,
-            "path": request.path,
-            "source_ip": None if request.source_ip is None else str(request.source_ip),
-        },
-        "user_email": None if request.identity is None else request.identity.email,
-        "device": {
-            "resolution": device.outcome.value,
-            "reason": device.reason,
-            "method": device.method,
-            "strength": device.strength.name.lower(),
-            "certificate_sha256": None if device.certificate is None else device.certificate.hex(),
-            "id": None if posture is None else posture.device.id,
-            "name": None if posture is None else posture.device.hostname,
-            "state": None if posture is None else posture.device.state.value,
-            "proven": device.proven,
-            "others": list(device.others),
-        },
-        "rules": [{"kind": rule.kind, "id": rule.id, "name": rule.name} for rule in decision.rules],
-        "checks": [_check_record(check, decision) for check in decision.checks],
-        "errors": list(decision.errors),
-    }
-
-
-def _check_record(check: CheckStanding, decision: Decision) -> dict[str, object]:
-    result = check.result
-    record: dict[str, object] = {"id": check.check_id, "name": check.name, "standing": check.standing.value}
-    if result is not None:
-        record |= {
-            "reason": result.reason,
-            "expected_values": dict(result.expected),
-            "received_values": dict(result.received),
-            "evidence_level": result.level.value,
-            "evidence_age_seconds": round(decision.decided_at - result.evidence_at, 3),
-            "expires_at": rfc3339(result.expires_at),
-        }
-    return record

@@ -13,7 +13,7 @@ from watchword_server.core.model import (
     OnClone,
     PostureResult,
 )
-from watchword_server.core.rules import RuleSnapshot
+from watchword_server.core.snapshot import RuleSnapshot
 from watchword_server.core.times import rfc3339
 from watchword_server.core.verify import VerifiedEvidence, as_cloned, judge_claim
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from watchword_server.core.model import CheckId, DeviceId, DeviceState, Fingerprint, Instant, JudgedClaim
-from watchword_server.core.rules import RuleSnapshot
+from watchword_server.core.snapshot import RuleSnapshot
 from watchword_server.core.verify import judge_claim
 from watchword_server.errors import ServiceError
 from watchword_server.ports import Clock, DeviceStore, EventLog, Narrowing, PostureMemory, Rejudgement, StoredClaim

@@ -9,7 +9,7 @@ from typing import Final
 
 from cachetools import LRUCache
 from cryptography import x509
-from cryptography.x509.oid import ExtendedKeyUsageOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from watchword_server.core.certificates import (
     CertificateRefusedError,
@@ -26,7 +26,8 @@ from watchword_server.core.model import (
     ResolutionStrength,
     ResolvedDevice,
 )
-from watchword_server.core.rules import Assertion, Caller, RuleSnapshot
+from watchword_server.core.rules import Assertion, Caller
+from watchword_server.core.snapshot import RuleSnapshot
 from watchword_server.ports import PostureMemory
 from watchword_server.services.judging import is_live
 
@@ -34,19 +35,29 @@ _METHOD = "client_certificate"
 
 
 @dataclass(frozen=True, slots=True)
+class ServiceCredential:
+    """What a machine sends in place of a user: not believed yet, see `services/service_tokens.py`."""
+
+    client_id: str
+    client_secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Presented:
-    """What a proxy passes of the client's TLS certificate: DER; or that it passed something unreadable."""
+    """What a request shows for itself: the client's TLS certificate as DER, or that something unreadable was passed as one."""
 
     certificate_der: bytes | None = None
     unreadable: bool = False
+    service_credential: ServiceCredential | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class _Verified:
-    """A certificate that one of our CAs issued, and when that holds."""
+    """A certificate that one of our CAs issued, and when that holds. `common_name`: the last in its subject; None: none."""
 
     valid_from: float
     valid_until: Instant
+    common_name: str | None
 
 
 @dataclass(slots=True)
@@ -62,31 +73,40 @@ class Resolver:
         self._verified = LRUCache(self.max_remembered)
 
     async def resolve(self, presented: Presented, *, caller: Caller, snapshot: RuleSnapshot, now: Instant) -> ResolvedDevice:
-        """The device, by the links of `caller`. Raises `StoreUnavailableError` where the store has to be asked and is silent."""
-        if _METHOD not in caller.resolvers or Assertion.CLIENT_CERTIFICATE not in caller.may_assert:
-            return ResolvedDevice(Resolution.ABSENT, "no_device")
+        """The device, by the links of `caller`. Raises `StoreUnavailableError` where the store has to be asked and is silent.
+
+        A certificate that the caller may assert is verified whether or not it leads to a device: rules ask about it as well.
+        """
+        if Assertion.CLIENT_CERTIFICATE not in caller.may_assert:
+            return _NOTHING_CAN_BE_PRESENTED
         if presented.unreadable:
             return _invalid("certificate_malformed")
         if presented.certificate_der is None:
-            return ResolvedDevice(Resolution.ABSENT, "no_device")
+            return _NOTHING_WAS_PRESENTED
         certificate = fingerprint(presented.certificate_der)
         try:
-            self._verify(certificate, presented.certificate_der, snapshot, now=now)
+            verified = self._verify(certificate, presented.certificate_der, snapshot, now=now)
         except CertificateRefusedError as refusal:
             return _invalid(refusal.reason, certificate)
-        return await self._bound_device(certificate, now=now)
+        if _METHOD not in caller.resolvers:
+            return _nobodys("no_device", certificate, verified.common_name)
+        return await self._bound_device(certificate, verified.common_name, now=now)
 
-    def _verify(self, certificate: Fingerprint, der: bytes, snapshot: RuleSnapshot, *, now: Instant) -> None:
+    def _verify(self, certificate: Fingerprint, der: bytes, snapshot: RuleSnapshot, *, now: Instant) -> _Verified:
         key = (certificate, snapshot.rules.revision)
         known = self._verified.get(key)
         if known is not None and known.valid_from <= now <= known.valid_until:
-            return
+            return known
         verified = _issued_by_one_of_ours(der, snapshot, now=now)
-        self._verified[key] = _Verified(
-            valid_from=verified.certificate.not_valid_before_utc.timestamp(), valid_until=verified.not_after
+        names = verified.certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+        found = self._verified[key] = _Verified(
+            valid_from=verified.certificate.not_valid_before_utc.timestamp(),
+            valid_until=verified.not_after,
+            common_name=str(names[-1].value) if names else None,
         )
+        return found
 
-    async def _bound_device(self, certificate: Fingerprint, *, now: Instant) -> ResolvedDevice:
+    async def _bound_device(self, certificate: Fingerprint, common_name: str | None, *, now: Instant) -> ResolvedDevice:
         live: list[DevicePosture] = []
         ended: list[DevicePosture] = []
         for binding in await self.memory.bindings(certificate):
@@ -96,12 +116,12 @@ class Resolver:
             holds = posture.device.state is DeviceState.ACTIVE and is_live(binding.proven_until, now)
             (live if holds else ended).append(posture)
         if len(live) > 1:
-            return _invalid("certificate_cloned", certificate, live)
+            return _invalid("certificate_cloned", certificate, live, common_name=common_name)
         chosen = live or _unrevoked(ended) or ended
         if not chosen:
-            return ResolvedDevice(Resolution.ABSENT, "unknown_device", certificate=certificate)
+            return _nobodys("unknown_device", certificate, common_name)
         if len(chosen) > 1:
-            return _invalid("device_ambiguous", certificate, chosen)
+            return _invalid("device_ambiguous", certificate, chosen, common_name=common_name)
         (posture,) = chosen
         return ResolvedDevice(
             Resolution.FOUND,
@@ -111,9 +131,13 @@ class Resolver:
             certificate=certificate,
             posture=posture,
             proven=bool(live),
+            certificate_possible=True,
+            common_name=common_name,
         )
 
 
+_NOTHING_CAN_BE_PRESENTED: Final = ResolvedDevice(Resolution.ABSENT, "no_device")
+_NOTHING_WAS_PRESENTED: Final = ResolvedDevice(Resolution.ABSENT, "no_device", certificate_possible=True)
 _WHY_NOT_LIVE: Final = {
     DeviceState.ACTIVE: "certificate_not_proven",  # renewed or gone since, or the proof has expired
     DeviceState.PENDING: "device_pending",
@@ -151,6 +175,24 @@ def _unrevoked(postures: Sequence[DevicePosture]) -> list[DevicePosture]:
     return [posture for posture in postures if posture.device.state is not DeviceState.REVOKED]
 
 
-def _invalid(reason: str, certificate: Fingerprint | None = None, devices: Sequence[DevicePosture] = ()) -> ResolvedDevice:
+def _nobodys(reason: str, certificate: Fingerprint, common_name: str | None) -> ResolvedDevice:
+    return ResolvedDevice(Resolution.ABSENT, reason, certificate=certificate, certificate_possible=True, common_name=common_name)
+
+
+def _invalid(
+    reason: str,
+    certificate: Fingerprint | None = None,
+    devices: Sequence[DevicePosture] = (),
+    *,
+    common_name: str | None = None,
+) -> ResolvedDevice:
     others = tuple(sorted(posture.device.id for posture in devices))
-    return ResolvedDevice(Resolution.INVALID, reason, method=_METHOD, certificate=certificate, others=others)
+    return ResolvedDevice(
+        Resolution.INVALID,
+        reason,
+        method=_METHOD,
+        certificate=certificate,
+        others=others,
+        certificate_possible=True,
+        common_name=common_name,
+    )

@@ -2,19 +2,23 @@
 
 import asyncio
 import uuid
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 import structlog
 
 from watchword_server import events
-from watchword_server.configuration.build import build_rule_set
+from watchword_server.configuration.book import EMPTY_BOOK, RuleBook
+from watchword_server.configuration.consistency import page_of, read_objects
+from watchword_server.configuration.document.base import Section, did_you_mean, quoted
+from watchword_server.configuration.document.expressions import DEFAULT_LANGUAGE
 from watchword_server.configuration.document.sections import validate_document
 from watchword_server.configuration.plan import plan_changes
 from watchword_server.core.model import CheckId
-from watchword_server.core.rules import RuleSnapshot, compile_rules
-from watchword_server.errors import ServiceError
-from watchword_server.ports import Clock, RuleStore, StoredObject
+from watchword_server.core.rules import LanguageSettings
+from watchword_server.core.snapshot import RuleSnapshot, compile_rules
+from watchword_server.errors import ConfigurationError, NotFoundError, ServiceError
+from watchword_server.ports import Clock, RulesChange, RuleStore, StoredObject
 from watchword_server.services.connections import CheckSetChanged, Connections
 from watchword_server.services.rejudging import Rejudging
 from watchword_server.services.rules_in_force import RulesInForce
@@ -33,7 +37,7 @@ class Applied:
 
 @dataclass(slots=True)
 class Rules:
-    """Loads and changes the rules; one change after the other."""
+    """Loads and changes the rules; one change after the other. Compiling runs beside the event loop."""
 
     store: RuleStore
     in_force: RulesInForce
@@ -41,36 +45,82 @@ class Rules:
     connections: Connections
     clock: Clock
     attest_devices_per_second: float
+    language: LanguageSettings = DEFAULT_LANGUAGE
     on_swap: Callable[[RuleSnapshot], None] = lambda _: None
+    _book: RuleBook = EMPTY_BOOK  # what is in force
     _one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def load(self) -> None:
         """Puts the stored rules in force, and judges what a change left unjudged that was cut off after its commit."""
         async with self._one_at_a_time:
-            objects, revision = await self.store.load_rules()
-            await self._take_effect(objects, revision)
+            await self._load()
 
     async def apply(self, document: Mapping[str, object], *, prune: bool, dry_run: bool) -> Applied:
         """Makes what the document says true; with `prune`, nothing else.
 
         Raises `ConfigurationError` with every problem: then nothing has changed. Raises `ConflictError`, `StoreUnavailableError`.
         """
-        parsed = validate_document(document)
+        parsed = await asyncio.to_thread(validate_document, document, language=self.language)
         async with self._one_at_a_time:
-            existing, revision = await self.store.load_rules()
-            if revision != self.in_force.current.rules.revision:  # committed before, by a change that was not heard of since
-                await self._take_effect(existing, revision)
-            plan = await asyncio.to_thread(plan_changes, parsed, existing, new_id=lambda: str(uuid.uuid4()), prune=prune)
-            await asyncio.to_thread(_compile, plan.result, revision)  # what cannot be compiled must not be committed
-            if dry_run or plan.changes_nothing:
-                return Applied(revision, plan.summary, changed=False)
-            await self.store.commit_rules(plan.change, expected_revision=revision, now=self.clock.now())
-            objects, revision = await self.store.load_rules()
-            await self._take_effect(objects, revision)
-            return Applied(revision, plan.summary, changed=True)
+            await self._catch_up()
+            plan = await asyncio.to_thread(plan_changes, parsed, self._book, new_id=lambda: str(uuid.uuid4()), prune=prune)
+            if plan.changes_nothing:
+                return Applied(self._book.rules.revision, plan.summary, changed=False)
+            snapshot = await self._compiled(plan.book)  # what cannot be compiled must not be committed
+            if dry_run:
+                return Applied(self._book.rules.revision, plan.summary, changed=False)
+            await self._commit(plan.change, plan.book, snapshot)
+            return Applied(self._book.rules.revision, plan.summary, changed=True)
 
-    async def _take_effect(self, objects: Sequence[StoredObject], revision: int) -> None:
-        snapshot = await asyncio.to_thread(_compile, objects, revision)
+    async def amend(self, section: Section, name_or_id: str, change: Callable[[StoredObject], StoredObject]) -> StoredObject:
+        """Changes one entry by what `change` makes of it; in force when this returns.
+
+        Raises `ConfigurationError`, `NotFoundError`, `ConflictError`, `StoreUnavailableError`.
+        """
+        async with self._one_at_a_time:
+            await self._catch_up()
+            after = change(self._entry(section, name_or_id))
+            [placed] = read_objects([after], language=self.language)
+            book, problems = self._book.changed([page_of(placed)])
+            if problems:
+                raise ConfigurationError(problems)
+            await self._commit(RulesChange((after,), ()), book, await self._compiled(book))
+            return after
+
+    async def _load(self) -> None:
+        objects, revision = await self.store.load_rules()
+        book = await asyncio.to_thread(RuleBook.read, objects, revision, self.language)
+        snapshot = await self._compiled(book)
+        self._book = book
+        await self._take_effect(snapshot)
+
+    async def _catch_up(self) -> None:
+        """Reads what was committed by a change that was not heard of since."""
+        if await self.store.rules_revision() != self._book.rules.revision:
+            await self._load()
+
+    async def _compiled(self, book: RuleBook) -> RuleSnapshot:
+        return await asyncio.to_thread(compile_rules, book.rules, self.in_force.current)
+
+    async def _commit(self, change: RulesChange, book: RuleBook, snapshot: RuleSnapshot) -> None:
+        now = self.clock.now()
+        before = self._book
+        revision = await self.store.commit_rules(change, expected_revision=before.rules.revision, now=now)
+        written = [(stored.kind, stored.id) for stored in change.upserts]
+        self._book = book.committed(written, before, revision=revision, now=now)
+        # Only revisions are other than when it was compiled; of what is compiled nothing rests on them.
+        await self._take_effect(replace(snapshot, rules=self._book.rules))
+
+    def _entry(self, section: Section, name_or_id: str) -> StoredObject:
+        """The entry of this id or, where there is none, of this name."""
+        found = self._book.page(section, name_or_id) or next(iter(self._book.named(section, name_or_id)), None)
+        if found is not None:
+            return found.stored
+        names = [page.stored.name for page in self._book.pages[section].values()]
+        hint = did_you_mean(name_or_id, names) if names else f"there is none at all: add it under `{section}` and apply"
+        raise NotFoundError(f"{quoted(name_or_id)} is no {section.singular}: {hint}")
+
+    async def _take_effect(self, snapshot: RuleSnapshot) -> None:
         changed = _changed_checks(self.in_force.current, snapshot)
         try:
             await self.rejudging.checks(changed, snapshot)
@@ -80,13 +130,9 @@ class Rules:
         # No await between the last commit above and this line: no decision sees new results under old rules.
         self.in_force.current = snapshot
         self.on_swap(snapshot)
-        _log.info(events.RULES_CHANGED, revision=revision, checks_changed=len(changed))
+        _log.info(events.RULES_CHANGED, revision=snapshot.rules.revision, checks_changed=len(changed))
         self.connections.notify_all(CheckSetChanged, devices_per_second=self.attest_devices_per_second)
         await self.rejudging.checks(changed, snapshot)  # evidence that arrived meanwhile was judged under the old rules
-
-
-def _compile(objects: Sequence[StoredObject], revision: int) -> RuleSnapshot:
-    return compile_rules(build_rule_set(objects, revision))
 
 
 def _changed_checks(before: RuleSnapshot, after: RuleSnapshot) -> frozenset[CheckId]:

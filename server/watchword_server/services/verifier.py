@@ -21,8 +21,8 @@ from watchword_server.core.model import (
     JudgedClaim,
     PostureResult,
 )
-from watchword_server.core.rules import RuleSnapshot
 from watchword_server.core.session import AttestSession, JudgeEnvelope
+from watchword_server.core.snapshot import RuleSnapshot
 from watchword_server.core.verify import VerifiedEvidence, verify_evidence
 from watchword_server.errors import EvidenceRejectedError, ServiceError, SupersededError
 from watchword_server.ports import Clock, DeviceStore, EventLog, EvidenceCommit, Narrowing, PostureMemory

@@ -1,16 +1,22 @@
-"""Changing the rules, and looking back at decisions."""
+"""Changing and counting the rules, looking back at decisions, and explaining them."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field
 
+from watchword_server.core.model import AccessRequest, DeviceId
+from watchword_server.core.statistics import statistics_of
 from watchword_server.doors.operators.authentication import Authentication
+from watchword_server.doors.requests import split_authority, split_url
 from watchword_server.errors import NotFoundError
 from watchword_server.services.decisions import Decisions
+from watchword_server.services.explaining import Explaining, address_of, facts_of, identity_of
 from watchword_server.services.rules import Rules
+
+_PORTS: Final = {"http": 80, "https": 443}
 
 
 class ApplyRequest(BaseModel):
@@ -23,6 +29,22 @@ class ApplyRequest(BaseModel):
     dry_run: bool = False
 
 
+class ExplainRequest(BaseModel):
+    """A request that somebody thinks of. `device` is a device's id; `facts` are by name, as a caller reports them."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    method: Annotated[str, Field(pattern="^[A-Z][A-Z-]{0,31}$")] = "GET"
+    url: str
+    email: Annotated[str, Field(min_length=3, max_length=320)] | None = None
+    source_ip: str | None = None
+    device: str | None = None
+    facts: dict[str, Any] = Field(default_factory=dict)
+
+
+DecisionIdText = Annotated[str, Field(pattern="^dcn_[0-9a-f]{24}$")]
+
+
 @dataclass(frozen=True, slots=True)
 class RuleRoutes:
     """`/api/v1/rules` and `/api/v1/decisions`."""
@@ -30,13 +52,17 @@ class RuleRoutes:
     rules: Rules
     decisions: Decisions
     find_decision: Callable[[str], Awaitable[Mapping[str, object] | None]]
+    explaining: Explaining
 
     def router(self, authentication: Authentication) -> APIRouter:
         """The routes."""
         read, write = Depends(authentication.require("read")), Depends(authentication.require("write"))
         router = APIRouter(prefix="/api/v1")
         router.add_api_route("/rules/apply", self.apply, methods=["POST"], dependencies=[write])
+        router.add_api_route("/rules/stats", self.stats, methods=["GET"], dependencies=[read])
+        router.add_api_route("/decisions/explain", self.explain, methods=["POST"], dependencies=[read])
         router.add_api_route("/decisions/{decision_id}", self.decision, methods=["GET"], dependencies=[read])
+        router.add_api_route("/decisions/{decision_id}/explanation", self.explanation, methods=["GET"], dependencies=[read])
         return router
 
     async def apply(self, body: ApplyRequest) -> dict[str, object]:
@@ -44,9 +70,36 @@ class RuleRoutes:
         applied = await self.rules.apply(body.document, prune=body.prune, dry_run=body.dry_run)
         return {"revision": applied.revision, "changes": list(applied.summary), "changed": applied.changed}
 
-    async def decision(self, decision_id: Annotated[str, Field(pattern="^dcn_[0-9a-f]{24}$")]) -> dict[str, object]:
+    async def stats(self) -> dict[str, object]:
+        """What the rules in force come to."""
+        return asdict(statistics_of(self.rules.in_force.current))
+
+    async def decision(self, decision_id: DecisionIdText) -> dict[str, object]:
         """The record of a decision."""
-        record = self.decisions.recent(decision_id) or await self.find_decision(decision_id)
+        record = self.decisions.record(decision_id) or await self.find_decision(decision_id)
         if record is None:
             raise NotFoundError(f"no decision `{decision_id}` in memory or in the decision log that is kept")
         return dict(record)
+
+    async def explanation(self, decision_id: DecisionIdText) -> dict[str, object]:
+        """How a decision came about."""
+        return await self.explaining.decision(decision_id)
+
+    async def explain(self, body: ExplainRequest) -> dict[str, object]:
+        """How a request would be decided now. Decides nothing, logs nothing."""
+        scheme, authority, target = split_url(body.url)
+        host, port = split_authority(authority)
+        path, _, query = target.partition("?")
+        request = AccessRequest(
+            method=body.method,
+            scheme=scheme,
+            host=host,
+            port=None if port == _PORTS.get(scheme) else port,
+            path=path,
+            query=query,
+            source_ip=address_of(body.source_ip),
+            identity=identity_of(body.email),
+            caller="operator",
+            facts=facts_of(body.facts),
+        )
+        return await self.explaining.request(request, None if body.device is None else DeviceId(body.device))

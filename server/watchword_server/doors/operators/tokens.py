@@ -1,4 +1,7 @@
-"""Enrollment tokens and API tokens: made, listed, ended. A token's text is in one answer, the one that made it."""
+"""Enrollment tokens, API tokens, credentials of service tokens: made, listed, ended.
+
+A secret is in one answer, the one that made it.
+"""
 
 from dataclasses import dataclass
 
@@ -9,6 +12,8 @@ from watchword_server.core.model import DeviceId
 from watchword_server.core.times import rfc3339
 from watchword_server.doors.operators.authentication import Authentication
 from watchword_server.ports import Clock, TokenStore
+from watchword_server.services.rules_in_force import RulesInForce
+from watchword_server.services.service_tokens import ServiceTokens
 from watchword_server.services.tokens import Tokens
 
 
@@ -35,13 +40,21 @@ class ApiTokenRequest(_Body):
     expires_in_seconds: int | None = Field(None, ge=1, le=3660 * 86_400)
 
 
+class CredentialRequest(_Body):
+    """How long a new credential of a service token lives; unset: as long as the token's entry says."""
+
+    expires_in_seconds: int | None = Field(None, ge=1, le=3660 * 86_400)
+
+
 @dataclass(frozen=True, slots=True)
 class TokenRoutes:
-    """`/api/v1/enrollment-tokens` and `/api/v1/tokens`."""
+    """`/api/v1/enrollment-tokens`, `/api/v1/tokens` and `/api/v1/service-tokens`."""
 
     tokens: Tokens
     store: TokenStore
     clock: Clock
+    service_tokens: ServiceTokens
+    in_force: RulesInForce
 
     def router(self, authentication: Authentication) -> APIRouter:
         """The routes."""
@@ -53,6 +66,9 @@ class TokenRoutes:
         router.add_api_route("/tokens", self.create_api_token, methods=["POST"], dependencies=[admin])
         router.add_api_route("/tokens", self.list_api_tokens, methods=["GET"], dependencies=[admin])
         router.add_api_route("/tokens/{token_id}", self.revoke, methods=["DELETE"], dependencies=[admin])
+        router.add_api_route("/service-tokens", self.list_service_tokens, methods=["GET"], dependencies=[read])
+        credential = "/service-tokens/{name_or_id:path}/credential"
+        router.add_api_route(credential, self.issue_credential, methods=["POST"], dependencies=[write])
         return router
 
     async def create_enrollment_token(self, body: EnrollmentTokenRequest) -> dict[str, object]:
@@ -114,3 +130,31 @@ class TokenRoutes:
         """Ends a token of either kind."""
         await self.tokens.revoke(token_id)
         return {"id": token_id, "revoked": True}
+
+    async def list_service_tokens(self) -> dict[str, object]:
+        """All service tokens of the rules in force, without their secrets."""
+        now, tokens = self.clock.now(), self.in_force.current.rules.service_tokens.values()
+        return {
+            "tokens": [
+                {
+                    "id": token.id,
+                    "name": token.name,
+                    "client_id": token.client_id,
+                    "issued": token.client_id is not None,
+                    "expires_at": rfc3339(token.expires_at),
+                    "expired": token.expires_at is not None and now >= token.expires_at,
+                }
+                for token in tokens
+            ]
+        }
+
+    async def issue_credential(self, name_or_id: str, body: CredentialRequest) -> dict[str, object]:
+        """A new credential of a service token; the one it had ends at once."""
+        issued = await self.service_tokens.issue(name_or_id, expires_in_seconds=body.expires_in_seconds)
+        return {
+            "id": issued.token_id,
+            "name": issued.name,
+            "client_id": issued.client_id,
+            "client_secret": issued.client_secret,
+            "expires_at": rfc3339(issued.expires_at),
+        }

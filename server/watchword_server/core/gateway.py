@@ -1,0 +1,203 @@
+"""Gateway rules, compiled: each becomes one function of a scene, and an index leads a request to the rules that can match it."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from operator import attrgetter
+from typing import Final, Literal
+
+from watchword_server.core.language.analysis import list_uses, literal_uses, required_values
+from watchword_server.core.language.compile import compile_expression
+from watchword_server.core.language.gateway import gateway_scheme
+from watchword_server.core.language.parse import Expression, parse
+from watchword_server.core.language.scheme import Limits
+from watchword_server.core.lists import Matcher
+from watchword_server.core.model import CheckId, RuleMatch
+from watchword_server.core.rules import GatewayAction, GatewayRule, LanguageSettings
+from watchword_server.core.scene import Scene, posture_keys
+
+POSTURE_FIELDS: Final = frozenset({"device_posture.checks.passed", "device_posture.checks.failed"})
+# A rule is found by one field that it requires a value of: by the first of these, else by any other but posture, which nearly
+# every request has the same of.
+_BEST: Final = (
+    "http.request.host", "net.sni.host", "http.request.domains", "net.sni.domains", "identity.email", "http.request.uri.path",
+    "http.request.uri", "http.request.uri.path_and_query", "identity.groups.id", "identity.groups.email", "identity.groups.name",
+)  # fmt: skip
+_MAX_VALUES: Final = 1_000  # of one rule in the index
+_MERGED_AHEAD: Final = 32  # rules that always run; with more, merging them into each answer would cost more memory than time
+
+Part = Literal["traffic", "identity", "device_posture"]
+PARTS: Final[tuple[Part, ...]] = ("traffic", "identity", "device_posture")
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledGatewayRule:
+    """A rule ready to be asked. `found_by` is the field and the values it is indexed by; None: it runs for every request."""
+
+    rule: GatewayRule
+    match: RuleMatch
+    precedence: int
+    blocks: bool
+    report_only: bool
+    applies: Callable[[Scene], bool]
+    found_by: tuple[str, frozenset[object]] | None
+    check_ids: tuple[CheckId, ...]  # that its expressions name
+    uses: tuple[Matcher, ...]
+    language: LanguageSettings
+
+
+def parse_part(rule: GatewayRule, part: Part, language: LanguageSettings) -> Expression:
+    """One of the rule's three expressions. Raises `ExpressionError`."""
+    limits = Limits(
+        expression_characters=language.max_expression_characters,
+        nesting=language.max_nesting,
+        set_items=language.max_set_items,
+        regex_characters=language.max_regex_characters,
+        regex_memory_bytes=language.max_regex_memory_bytes,
+        wildcard_stars=language.max_wildcard_stars,
+    )
+    return parse(
+        getattr(rule, part), gateway_scheme(rule.filter.value, part, limits, missing_not_equal=language.missing_not_equal)
+    )
+
+
+class GatewayCompiler:
+    """Compiles rules with the same lists and language. What several rules have in common is compiled once, and there once."""
+
+    def __init__(self, matchers: Mapping[str, Matcher], language: LanguageSettings) -> None:
+        """`matchers` by list key."""
+        self._matchers = matchers
+        self._language = language
+        self._known: dict[object, _Condition] = {}
+
+    def compile(self, rule: GatewayRule) -> CompiledGatewayRule:
+        """Compiles a rule. Raises `ExpressionError`, and `KeyError` for a list that there is none of."""
+        conditions = [self._condition(rule, part) for part in PARTS if getattr(rule, part)]
+        return CompiledGatewayRule(
+            rule=rule,
+            match=RuleMatch("gateway_rule", rule.id, rule.name, rule.action.value),
+            precedence=rule.precedence,
+            blocks=rule.action is GatewayAction.BLOCK,
+            report_only=rule.report_only,
+            applies=_all_of([condition.holds for condition in conditions]),
+            found_by=_found_by(conditions),
+            check_ids=tuple(dict.fromkeys(check_id for condition in conditions for check_id in condition.check_ids)),
+            uses=tuple({id(matcher): matcher for condition in conditions for matcher in condition.uses}.values()),
+            language=self._language,
+        )
+
+    def _condition(self, rule: GatewayRule, part: Part) -> "_Condition":
+        blocks = rule.action is GatewayAction.BLOCK
+        key = (getattr(rule, part), rule.filter, part, blocks, rule.demand)
+        known = self._known.get(key)
+        if known is None:
+            expression = parse_part(rule, part, self._language)
+            keys = posture_keys(rule.demand, unknown_fails=blocks)
+            known = self._known[key] = _Condition(
+                holds=compile_expression(expression, lists=self._matchers, keys=keys),
+                required=required_values(expression),
+                check_ids=_checks_named(expression),
+                uses=tuple(self._matchers[use.key] for use in list_uses(expression)),
+            )
+        return known
+
+
+@dataclass(frozen=True, slots=True)
+class _Condition:
+    """One compiled expression, and what it requires and names."""
+
+    holds: Callable[[Scene], bool]
+    required: Mapping[str, frozenset[object]]
+    check_ids: tuple[CheckId, ...]
+    uses: tuple[Matcher, ...]
+
+
+def _all_of(conditions: Sequence[Callable[[Scene], bool]]) -> Callable[[Scene], bool]:
+    match conditions:
+        case []:
+            return lambda _: True
+        case [one]:
+            return one
+        case [one, other]:
+            return lambda scene: one(scene) and other(scene)
+        case _:
+            return lambda scene: all(condition(scene) for condition in conditions)
+
+
+def _checks_named(expression: Expression) -> tuple[CheckId, ...]:
+    return tuple(CheckId(use.value.decode(errors="backslashreplace")) for use in literal_uses(expression, POSTURE_FIELDS))
+
+
+# ---- The index ------------------------------------------------------------------------------------------------------------
+
+
+def _found_by(conditions: Iterable[_Condition]) -> tuple[str, frozenset[object]] | None:
+    required: dict[str, frozenset[object]] = {}
+    for condition in conditions:
+        for name, values in condition.required.items():
+            if name not in required or len(values) < len(required[name]):
+                required[name] = values
+    usable = {name: values for name, values in required.items() if name not in POSTURE_FIELDS and len(values) <= _MAX_VALUES}
+    best = next((name for name in (*_BEST, *usable) if name in usable), None)
+    return None if best is None else (best, usable[best])
+
+
+_precedence = attrgetter("precedence")
+_Rules = tuple[CompiledGatewayRule, ...]
+
+
+@dataclass(slots=True)
+class _FieldIndex:
+    """The rules that require a value of one field, by that value."""
+
+    name: str
+    by_value: dict[object, list[CompiledGatewayRule]]
+    merged: dict[object, _Rules] = field(default_factory=dict)  # with the rules that always run; filled when first asked for
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayIndex:
+    """The enabled rules of one filter. A request is led to those that can match it, by ascending precedence."""
+
+    rules: _Rules
+    always: _Rules
+    fields: tuple[_FieldIndex, ...]
+
+    def candidates(self, scene: Scene) -> _Rules:
+        """Every rule that can match, and some that cannot."""
+        found: _Rules | None = None
+        for index in self.fields:
+            value = scene[index.name]
+            for one in value if isinstance(value, tuple) else (value,):
+                hit = index.merged.get(one)
+                if hit is None and one in index.by_value:
+                    hit = self._merge(index, one)
+                if hit is not None:
+                    found = hit if found is None else _merged(found, hit)
+        return self.always if found is None else found if len(self.always) <= _MERGED_AHEAD else _merged(found, self.always)
+
+    def _merge(self, index: _FieldIndex, value: object) -> _Rules:
+        hit = tuple(index.by_value[value])
+        index.merged[value] = _merged(hit, self.always) if len(self.always) <= _MERGED_AHEAD else hit
+        return index.merged[value]
+
+
+def _merged(one: _Rules, other: _Rules) -> _Rules:
+    unique = {id(rule): rule for rule in (*one, *other)}
+    return tuple(sorted(unique.values(), key=_precedence))
+
+
+def index_rules(rules: Iterable[CompiledGatewayRule]) -> GatewayIndex:
+    """Arranges the rules of one filter."""
+    ordered = tuple(sorted(rules, key=_precedence))
+    fields: dict[str, dict[object, list[CompiledGatewayRule]]] = {}
+    for rule in ordered:
+        if rule.found_by is not None:
+            name, values = rule.found_by
+            buckets = fields.setdefault(name, {})
+            for value in values:
+                if value in buckets:
+                    buckets[value].append(rule)
+                else:
+                    buckets[value] = [rule]
+    always = tuple(rule for rule in ordered if rule.found_by is None)
+    return GatewayIndex(ordered, always, tuple(_FieldIndex(name, buckets) for name, buckets in fields.items()))

@@ -1,0 +1,310 @@
+"""Scenario files: rules, standing and a request, and what has to come of it (docs/rehearsal.md)."""
+
+import datetime as dt
+import re
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, ValidationInfo, field_validator
+
+from watchword_server.configuration.document.base import Model, Name, did_you_mean, faults, one_of, quoted
+from watchword_server.configuration.document.durations import parse_seconds
+from watchword_server.configuration.document.expressions import DEFAULT_LANGUAGE
+from watchword_server.configuration.document.problems import problems_of
+from watchword_server.configuration.document.values import email_address
+from watchword_server.configuration.yaml_file import RuleFile, read_rule_file
+from watchword_server.core.facts import REPORTABLE, is_about_the_user
+from watchword_server.core.rules import LanguageSettings, RuleSet
+from watchword_server.errors import ConfigurationError, Problem
+from watchword_server.rehearsal.requests import Target, address_of, target_of
+from watchword_server.rehearsal.snapshots import LoadedRules, RefusedFileError, load_rules
+from watchword_server.services.facts import fact_value
+
+_METHOD = re.compile(r"[A-Z][A-Z-]{0,31}")
+_OF_THE_USER = "identity."
+
+# ---- The format ---------------------------------------------------------------------------------------------------------
+
+
+def _seconds(value: object) -> object:
+    if isinstance(value, str):
+        return parse_seconds(value)
+    raise ValueError("an age is written like `60s`, `5m` or `1h30m`")
+
+
+def _instant(text: str) -> str:
+    try:
+        if dt.datetime.fromisoformat(text).tzinfo is not None:
+            return text
+    except ValueError:
+        pass
+    raise ValueError(f"{quoted(text)} is not a time with its zone: write one like `2026-11-23T12:00:00Z`")
+
+
+def _known_fact(name: str) -> str:
+    if name not in REPORTABLE:
+        raise ValueError(f"{quoted(name)} is no fact that a caller reports: {did_you_mean(name, REPORTABLE)}")
+    return name
+
+
+def _typed(facts: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: list[tuple[tuple[str | int, ...], str]] = []
+    for name, value in facts.items():
+        try:
+            fact_value(_known_fact(prefix + name), value)
+        except ValueError as error:
+            found.append(((name,), str(error)))
+    if found:
+        raise faults(found)
+    return facts
+
+
+def _method(text: str) -> str:
+    if not _METHOD.fullmatch(text):
+        raise ValueError(f"{quoted(text)} is not a method: write it in capitals, like `GET`")
+    return text
+
+
+def _address(text: str) -> str:
+    address_of(text)
+    return text
+
+
+def _url(text: str) -> str:
+    target_of(text)
+    return text
+
+
+_Text = Annotated[str, Field(min_length=1, max_length=2000)]
+
+
+class Result(Model):
+    """The newest result of a check: passed or failed, so long ago. `level` stands in for the device's `strength`."""
+
+    passed: bool
+    age: Annotated[int, BeforeValidator(_seconds)]
+    reason: _Text | None = None
+    level: Annotated[Literal["proven", "signed", "reported"], one_of("proven", "signed", "reported")] | None = None
+
+
+class Certificate(Model):
+    """The client certificate on the connection. `refused`: with this reason, and so the link is invalid."""
+
+    common_name: _Text | None = None
+    refused: _Text | None = None
+
+
+class Device(Model):
+    """The device of the request, found by its client certificate. `strength` is how well its results are known.
+
+    `proven: false`: by a certificate that it does not prove any more.
+    """
+
+    id: Annotated[str, Field(min_length=1, max_length=200)]
+    strength: Annotated[Literal["proven", "signed", "reported"], one_of("proven", "signed", "reported")] = "proven"
+    state: Annotated[Literal["active", "pending", "revoked"], one_of("active", "pending", "revoked")] = "active"
+    proven: bool = True
+    results: dict[str, Result] = Field(default_factory=dict)
+
+
+class Request(Model):
+    """What the client asked for."""
+
+    method: Annotated[str, AfterValidator(_method)] = "GET"
+    url: Annotated[str, Field(max_length=16_384), AfterValidator(_url)]
+    source_ip: Annotated[str, AfterValidator(_address)] | None = None
+
+    @property
+    def target(self) -> Target:
+        """The parts of `url`."""
+        return target_of(self.url)
+
+
+class Expect(Model):
+    """What the decision has to be; what is not named may be anything. `reported`: exactly these would have matched."""
+
+    decision: Annotated[Literal["allow", "deny"], one_of("allow", "deny")]
+    reason: _Text | None = None
+    policy: _Text | None = None
+    gateway_rule: _Text | None = None
+    application: _Text | None = None
+    check: _Text | None = None
+    reported: list[_Text] | None = None
+
+
+class Scenario(Model):
+    """One request and what has to come of it.
+
+    `identity` holds the user's `email` and facts about the user, named without `identity.` in front. Without `caller` whatever
+    the scenario says may be asserted; with it, only what its entry in the rules lets it assert.
+    """
+
+    hints: ClassVar = {"user": "`user` is not known here: write `identity: { email: … }`"}
+
+    name: Name
+    description: Annotated[str, Field(max_length=2000)] = ""
+    device: Device | None = None
+    certificate: Certificate | None = None
+    identity: dict[str, Any] | None = None
+    facts: dict[str, Any] = Field(default_factory=dict)
+    service_token: _Text | None = None
+    caller: _Text | None = None
+    request: Request
+    expect: Expect
+
+    @field_validator("facts")
+    @classmethod
+    def _known_facts(cls, facts: dict[str, Any]) -> dict[str, Any]:
+        return _typed(facts)
+
+    @field_validator("identity")
+    @classmethod
+    def _a_user(cls, identity: dict[str, Any] | None) -> dict[str, Any] | None:
+        if identity is None:
+            return None
+        email = identity.get("email")
+        if email is not None and not isinstance(email, str):
+            raise faults([(("email",), "it has to be text: write one email address")])
+        if email is not None:
+            try:
+                email_address(email)
+            except ValueError as error:
+                raise faults([(("email",), str(error))]) from None
+        _typed({name: value for name, value in identity.items() if name != "email"}, _OF_THE_USER)
+        return identity
+
+    @property
+    def email(self) -> str | None:
+        """The user's, as it is compared."""
+        email = (self.identity or {}).get("email")
+        return email.casefold() if isinstance(email, str) else None
+
+    @property
+    def all_facts(self) -> dict[str, Any]:
+        """Those of the request and those of the user, by the names of `core/facts.py`, as JSON."""
+        of_the_user = {f"{_OF_THE_USER}{name}": value for name, value in (self.identity or {}).items() if name != "email"}
+        return {**self.facts, **of_the_user}
+
+
+class _File(Model):
+    rules: _Text
+    now: Annotated[str, BeforeValidator(_instant)]
+    scenarios: Annotated[list[Scenario], Field(min_length=1, max_length=10_000)]
+
+    @field_validator("scenarios")
+    @classmethod
+    def _unique_names(cls, scenarios: list[Scenario], info: ValidationInfo) -> list[Scenario]:
+        del info
+        seen: set[str] = set()
+        found: list[tuple[tuple[str | int, ...], str]] = []
+        for index, scenario in enumerate(scenarios):
+            if scenario.name in seen:
+                found.append(((index, "name"), f"{quoted(scenario.name)} is the name of another scenario: write another name"))
+            seen.add(scenario.name)
+        if found:
+            raise faults(found)
+        return scenarios
+
+
+# ---- Reading one ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ScenarioFile:
+    """A scenario file with the rules it is about. `now` is in seconds since the epoch."""
+
+    name: str
+    rules: LoadedRules
+    now: float
+    scenarios: tuple[Scenario, ...]
+
+
+def load_scenarios(path: Path, *, rules: Path | None = None, language: LanguageSettings = DEFAULT_LANGUAGE) -> ScenarioFile:
+    """Reads a scenario file and its rule file; `rules` stands in for the one it names.
+
+    Raises `RefusedFileError` with every problem of the first of the two that has any.
+    """
+    file = read_rule_file(path)
+    try:
+        found = _validated(file)
+        loaded = load_rules(path.parent / found.rules if rules is None else rules, language)
+        problems = list(_unknown_names(found.scenarios, loaded.snapshot.rules))
+        if problems:
+            raise ConfigurationError(problems)
+    except ConfigurationError as error:
+        raise RefusedFileError(file.explain(error)) from None
+    now = dt.datetime.fromisoformat(found.now).timestamp()
+    return ScenarioFile(file.name, loaded, now, tuple(found.scenarios))
+
+
+def _validated(file: RuleFile) -> _File:
+    problems = list(file.text.problems)
+    if file.text.readable:
+        try:
+            found = _File.model_validate(file.text.value)
+        except ValidationError as error:
+            told = {problem.path for problem in problems}
+            problems += [problem for problem in problems_of(error) if problem.path not in told]
+        else:
+            if not problems:
+                return found
+    raise ConfigurationError(problems)
+
+
+def _unknown_names(scenarios: Sequence[Scenario], rules: RuleSet) -> Iterator[Problem]:
+    """Every name in a scenario that is no entry of the rules: it can only be a mistake."""
+    names = names_of(rules)
+    for index, scenario in enumerate(scenarios):
+        path = ("scenarios", index)
+        expect = scenario.expect
+        wanted = [
+            *(
+                ((*path, "device", "results", check), "checks", check)
+                for check in (scenario.device.results if scenario.device else ())
+            ),
+            ((*path, "service_token"), "service_tokens", scenario.service_token),
+            ((*path, "caller"), "callers", scenario.caller),
+            ((*path, "expect", "policy"), "policies", expect.policy),
+            ((*path, "expect", "gateway_rule"), "gateway_rules", expect.gateway_rule),
+            ((*path, "expect", "application"), "applications", expect.application),
+            ((*path, "expect", "check"), "checks", expect.check),
+            *(((*path, "expect", "reported", place), "reported", name) for place, name in enumerate(expect.reported or ())),
+        ]
+        for place, section, name in wanted:
+            if name is not None and name not in names[section]:
+                what = _SINGULAR[section]
+                yield Problem(place, f"{quoted(name)} is no {what} of the rules: {did_you_mean(name, names[section])}")
+
+
+_SINGULAR = {
+    "checks": "check",
+    "service_tokens": "service token",
+    "callers": "caller",
+    "policies": "policy",
+    "gateway_rules": "enabled Gateway rule",
+    "applications": "application",
+    "reported": "policy or enabled Gateway rule",
+}
+
+
+def names_of(rules: RuleSet) -> dict[str, Collection[str]]:
+    """The names of the entries, by section; `reported` are those of all that may be report_only."""
+    own = [policy.name for application in rules.applications for policy in application.policies if not isinstance(policy, str)]
+    policies = {*(policy.name for policy in rules.policies.values()), *own}
+    gateway_rules = {rule.name for rule in rules.gateway_rules}
+    return {
+        "checks": {check.name for check in rules.checks.values()},
+        "service_tokens": {token.name for token in rules.service_tokens.values()},
+        "callers": {caller.name for caller in rules.callers},
+        "policies": policies,
+        "gateway_rules": gateway_rules,
+        "applications": {application.name for application in rules.applications},
+        "reported": policies | gateway_rules,
+    }
+
+
+def asserted_facts(scenario: Scenario, *, identity: bool, facts: bool) -> dict[str, Any]:
+    """The facts that a caller may report which may assert identity, or facts."""
+    return {name: value for name, value in scenario.all_facts.items() if (identity if is_about_the_user(name) else facts)}

@@ -1,0 +1,135 @@
+"""How a decision came about, or how one would: decides nothing and logs nothing."""
+
+import ipaddress
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from watchword_server.core.explain import Explanation, explain
+from watchword_server.core.facts import REPORTABLE
+from watchword_server.core.model import (
+    AccessRequest,
+    DeviceId,
+    DeviceState,
+    Identity,
+    IPAddress,
+    Resolution,
+    ResolutionStrength,
+    ResolvedDevice,
+    Value,
+)
+from watchword_server.core.naming import readings_record
+from watchword_server.core.snapshot import RuleSnapshot
+from watchword_server.errors import NotFoundError, RequestMalformedError
+from watchword_server.ports import Clock, PostureMemory
+from watchword_server.services.decisions import Decisions
+from watchword_server.services.facts import fact_value
+from watchword_server.services.replaying import replayed
+from watchword_server.services.rules_in_force import RulesInForce
+
+OF_THE_DECISION = "rules_of_the_decision"
+IN_FORCE = "rules_in_force"
+
+
+@dataclass(frozen=True, slots=True)
+class Explaining:
+    """Explains decisions that were made, and requests that somebody thinks of.
+
+    `find_decision` looks a record up that memory does not have any more.
+    """
+
+    decisions: Decisions
+    rules: RulesInForce
+    memory: PostureMemory
+    clock: Clock
+    find_decision: Callable[[str], Awaitable[Mapping[str, object] | None]]
+
+    async def decision(self, decision_id: str) -> dict[str, object]:
+        """The path a decision took: by the rules it was made with while they are at hand, else by those in force.
+
+        With other rules, or without the query it was asked about, the path may lead elsewhere: `agrees` says whether it does not.
+        Raises `NotFoundError`, `RecordUnreadableError`.
+        """
+        recent = self.decisions.recent(decision_id)
+        if recent is not None:
+            snapshot = self.rules.of_revision(recent.rules_revision)
+            explanation = explain(recent.request, recent.device, snapshot or self.rules.current, now=recent.decision.decided_at)
+            made = (recent.decision.outcome.value, recent.decision.reason)
+            return _explained(explanation, snapshot, self.rules.current, made)
+        record = await self.find_decision(decision_id)
+        if record is None:
+            raise NotFoundError(f"no decision `{decision_id}` in memory or in the decision log that is kept")
+        request, device, now = replayed(record)
+        explanation = explain(request, device, self.rules.current, now=now)
+        told = _explained(explanation, None, self.rules.current, (record["decision"], record["reason"]))
+        asked: Any = record["request"]
+        return {**told, "query_known": asked.get("query_logged", True)}
+
+    async def request(self, request: AccessRequest, device_id: DeviceId | None) -> dict[str, object]:
+        """What would be decided of a request now, from a device with the posture it has now. Raises `NotFoundError`."""
+        device = await self._device(device_id)
+        explanation = explain(request, device, self.rules.current, now=self.clock.now())
+        told = _explained(explanation, self.rules.current, self.rules.current, None)
+        return {key: value for key, value in told.items() if key not in {"basis", "agrees"}}
+
+    async def _device(self, device_id: DeviceId | None) -> ResolvedDevice:
+        if device_id is None:
+            return ResolvedDevice(Resolution.ABSENT, "no_device", certificate_possible=True)
+        posture = await self.memory.posture(device_id)
+        if posture is None:
+            raise NotFoundError(f"no device `{device_id}`: `watchword devices list` shows them")
+        state = posture.device.state
+        return ResolvedDevice(
+            Resolution.FOUND,
+            "found" if state is DeviceState.ACTIVE else f"device_{state.value}",
+            method="client_certificate",
+            strength=ResolutionStrength.CERTIFICATE,
+            posture=posture,
+            certificate_possible=True,
+        )
+
+
+def identity_of(email: str | None) -> Identity | None:
+    """A user by their email, as it is compared."""
+    return None if email is None else Identity(email.casefold())
+
+
+def address_of(text: str | None) -> IPAddress | None:
+    """An address, of IPv6's mapped ones the IPv4 address. Raises `RequestMalformedError`."""
+    if text is None:
+        return None
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError as error:
+        raise RequestMalformedError(f"`{text}` is not an IP address") from error
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return mapped or address
+
+
+def facts_of(told: Mapping[str, object]) -> dict[str, Value]:
+    """Facts from JSON, by the names of `core/facts.py`. Raises `RequestMalformedError`."""
+    facts: dict[str, Value] = {}
+    for name, value in told.items():
+        if name not in REPORTABLE:
+            raise RequestMalformedError(f"`{name}` is no fact that a caller reports: docs/proxies.md has them")
+        try:
+            facts[name] = fact_value(name, value)
+        except ValueError as error:
+            raise RequestMalformedError(f"`{name}`: {error}") from error
+    return facts
+
+
+def _explained(
+    explanation: Explanation, made_with: RuleSnapshot | None, in_force: RuleSnapshot, made: tuple[object, object] | None
+) -> dict[str, object]:
+    decision = explanation.decision
+    return {
+        "basis": IN_FORCE if made_with is None else OF_THE_DECISION,
+        "rules_revision": (made_with or in_force).rules.revision,
+        "agrees": made is None or made == (decision.outcome.value, decision.reason),
+        "decision": decision.outcome.value,
+        "reason": decision.reason,
+        "rules": [{"kind": rule.kind, "name": rule.name, "effect": rule.effect} for rule in decision.rules],
+        "reported": [{"kind": rule.kind, "name": rule.name, "effect": rule.effect} for rule in decision.reported],
+        "readings": readings_record(explanation, (made_with or in_force).rules),
+    }
