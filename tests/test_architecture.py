@@ -15,11 +15,25 @@ ROOMS = {
     "core": {"core", "errors"},
     "ports": {"core", "errors"},
     "configuration": {"configuration", "core", "errors", "ports"},
+    "rehearsal": {"rehearsal", "configuration", "core", "errors", "ports", "services.facts", "services.replaying"},
     "services": {"services", "configuration", "core", "errors", "events", "ports"},
     "adapters": {"adapters", "core", "errors", "events", "ports"},
     "doors": {"doors", "services", "core", "errors", "events", "peer", "ports", "adapters.metrics"},
     "transports": {"transports", "doors.status", "errors", "events", "peer"},
-    "cli": {"cli", "app", "house", "configuration", "settings", "errors", "events", "peer", "transports", "adapters.store_sql"},
+    "cli": {
+        "cli",
+        "app",
+        "house",
+        "configuration",
+        "settings",
+        "errors",
+        "events",
+        "peer",
+        "transports",
+        "adapters.store_sql",
+        "rehearsal",
+        "core",
+    },
 }
 # What the core must not touch: no transport, no ORM, no validation library, no clock, no chance, no outside.
 KEPT_OUT_OF_CORE = {

@@ -1,15 +1,26 @@
-"""The documentation tells the truth where a program can tell: every code is explained, every link leads somewhere."""
+"""The documentation tells the truth where a program can tell: codes explained, links that lead somewhere, examples accepted."""
 
 import re
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from ruamel.yaml import YAML
 
+from support.pki import Pki
 from watchword_server import errors
+from watchword_server.configuration.book import EMPTY_BOOK
+from watchword_server.configuration.document.sections import validate_document
+from watchword_server.configuration.plan import plan_changes
 from watchword_server.core import certificates, verify
+from watchword_server.core.gateway import scheme_of
 from watchword_server.core.kinds import client_certificate
+from watchword_server.core.language.parse import parse
 from watchword_server.core.model import Standing
+from watchword_server.core.rules import LanguageSettings
+from watchword_server.core.snapshot import compile_rules
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(
@@ -48,3 +59,32 @@ def test_links_lead_somewhere(page: Path) -> None:
     text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
     links = [link.split("#")[0] for link in re.findall(r"\]\(([^)]+)\)", text) if not link.startswith(("http", "#"))]
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+# ---- Examples of rules ----------------------------------------------------------------------------------------------------
+
+
+def fenced(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("text", [line for block in fenced(ROOT / "docs" / "rules.md", "expr") for line in block.splitlines()])
+def test_the_expressions_in_the_guide_are_expressions(text: str) -> None:
+    rule_filter = "l4" if text.startswith("net.") else "http"
+    assert parse(text, scheme_of(rule_filter, "traffic", LanguageSettings())).text == text
+
+
+def test_the_guide_s_examples_make_one_rule_file() -> None:
+    """Together, for they refer to one another. What is read from files is put in place, as the reader of rule files does."""
+    pki = Pki.make()
+    document: dict[str, Any] = {}
+    for block in fenced(ROOT / "docs" / "rules.md", "yaml"):
+        for section, entries in YAML(typ="safe", pure=True).load(block).items():
+            document.setdefault(section, []).extend(entries)
+    for certificate in document["certificates"]:
+        del certificate["file"]
+        certificate["pem"] = pki.issuing.pem.decode()
+    for number, caller in enumerate(document["callers"]):
+        caller["authenticate"] = {"secret_sha256": f"{number:064x}"}
+    plan = plan_changes(validate_document(document), EMPTY_BOOK, new_id=lambda: str(uuid.uuid4()), prune=False)
+    compile_rules(plan.book.rules)

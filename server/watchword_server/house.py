@@ -111,9 +111,7 @@ class House:
         )
         in_force, connections = RulesInForce(), Connections()
         rejudging = Rejudging(store, memory, clock, posture_log)
-        rules = Rules(
-            store, in_force, rejudging, connections, clock, limits.attest_devices_per_second, settings.rules.language
-        )
+        rules = Rules(store, in_force, rejudging, connections, clock, limits.attest_devices_per_second, settings.rules.language)
         tokens = Tokens(store, clock, secrets.token_bytes)
         stand_in_key = secrets.token_bytes(32)
         verifier = Verifier(

@@ -17,7 +17,7 @@ from watchword_server.core.model import Instant
 from watchword_server.core.snapshot import compile_rules
 from watchword_server.errors import ConfigurationError
 
-PASSES = [{"everyone": {}}]
+PASSES: list[dict[str, Any]] = [{"everyone": {}}]
 
 
 def ids() -> Callable[[], str]:

@@ -8,6 +8,7 @@ import click
 from watchword_server.cli.client import RefusedError, call_or_refuse
 from watchword_server.cli.options import DATA, JSON
 from watchword_server.cli.refusals import RefusedFile
+from watchword_server.cli.settings_file import language_of
 from watchword_server.configuration.yaml_file import read_rule_file
 from watchword_server.errors import ConfigurationError
 
@@ -29,7 +30,8 @@ def apply(file: Path, data: Path, *, dry_run: bool, prune: bool, as_json: bool) 
     """
     rules = read_rule_file(file)
     try:
-        rules.document()
+        settings = data / "watchword.toml"
+        rules.document(language=language_of(settings if settings.exists() else None))  # the server has the last word
         body = {"document": rules.text.value, "prune": prune, "dry_run": dry_run}
         answer = call_or_refuse(data, "POST", "/api/v1/rules/apply", body=body)
     except ConfigurationError as error:

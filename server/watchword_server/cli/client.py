@@ -60,7 +60,9 @@ async def _call(data_dir: Path, method: str, path: str, body: dict[str, Any] | N
     if response.is_success:
         return answer
     refusal = answer["error"]
-    problems = tuple(Problem(tuple(problem["path"]), problem["message"]) for problem in refusal["problems"])
+    problems = tuple(
+        Problem(tuple(problem["path"]), problem["message"], tuple(problem.get("excerpt", ()))) for problem in refusal["problems"]
+    )
     raise RefusedError(refusal["message"], problems)
 
 

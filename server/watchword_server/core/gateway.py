@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from operator import attrgetter
 from typing import Final, Literal
 
@@ -9,7 +10,7 @@ from watchword_server.core.language.analysis import list_uses, literal_uses, req
 from watchword_server.core.language.compile import compile_expression
 from watchword_server.core.language.gateway import gateway_scheme
 from watchword_server.core.language.parse import Expression, parse
-from watchword_server.core.language.scheme import Limits
+from watchword_server.core.language.scheme import Limits, Scheme
 from watchword_server.core.lists import Matcher
 from watchword_server.core.model import CheckId, RuleMatch
 from watchword_server.core.rules import GatewayAction, GatewayRule, LanguageSettings
@@ -45,8 +46,9 @@ class CompiledGatewayRule:
     language: LanguageSettings
 
 
-def parse_part(rule: GatewayRule, part: Part, language: LanguageSettings) -> Expression:
-    """One of the rule's three expressions. Raises `ExpressionError`."""
+@lru_cache(maxsize=64)
+def scheme_of(rule_filter: str, part: Part, language: LanguageSettings) -> Scheme:
+    """What one of a rule's expressions may speak of. Raises `ValueError` for a filter that has no fields."""
     limits = Limits(
         expression_characters=language.max_expression_characters,
         nesting=language.max_nesting,
@@ -55,9 +57,12 @@ def parse_part(rule: GatewayRule, part: Part, language: LanguageSettings) -> Exp
         regex_memory_bytes=language.max_regex_memory_bytes,
         wildcard_stars=language.max_wildcard_stars,
     )
-    return parse(
-        getattr(rule, part), gateway_scheme(rule.filter.value, part, limits, missing_not_equal=language.missing_not_equal)
-    )
+    return gateway_scheme(rule_filter, part, limits, missing_not_equal=language.missing_not_equal)
+
+
+def parse_part(rule: GatewayRule, part: Part, language: LanguageSettings) -> Expression:
+    """One of the rule's three expressions. Raises `ExpressionError`."""
+    return parse(getattr(rule, part), scheme_of(rule.filter.value, part, language))
 
 
 class GatewayCompiler:

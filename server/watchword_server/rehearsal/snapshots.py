@@ -16,16 +16,14 @@ from watchword_server.configuration.yaml_file import RuleFile, read_rule_file
 from watchword_server.core.rules import LanguageSettings
 from watchword_server.core.snapshot import RuleSnapshot, compile_rules
 from watchword_server.core.statistics import statistics_of
-from watchword_server.errors import ConfigurationError, OperatorError
+from watchword_server.errors import ConfigurationError
 
 _IDS = uuid.UUID("5b0c6f2e-6a54-5e0b-9c49-6f1f0a0c7e55")
 _REVISION = 1
 
 
-class RefusedFileError(OperatorError):
+class RefusedFileError(Exception):
     """A file that is refused; `lines` tell every problem with its place, as `watchword apply` prints them."""
-
-    code = "configuration_invalid"
 
     def __init__(self, lines: Sequence[str]) -> None:
         super().__init__("\n".join(lines))

@@ -1,19 +1,17 @@
 """Expressions of Gateway rules: checked as they are read, and what they name found in them."""
 
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Final
 
 from pydantic import ValidationInfo
 from pydantic_core import PydanticCustomError
 
 from watchword_server.configuration.document.base import Section
-from watchword_server.core.gateway import POSTURE_FIELDS, Part
+from watchword_server.core.gateway import POSTURE_FIELDS, Part, scheme_of
 from watchword_server.core.language import types
 from watchword_server.core.language.analysis import list_uses, literal_uses
-from watchword_server.core.language.gateway import gateway_scheme
 from watchword_server.core.language.parse import parse
-from watchword_server.core.language.scheme import Limits, Scheme
+from watchword_server.core.language.scheme import Scheme
 from watchword_server.core.rules import LanguageSettings
 from watchword_server.errors import ExpressionError
 
@@ -95,15 +93,6 @@ def _names_in(text: str, scheme: Scheme) -> tuple[Named, ...]:
     return tuple(sorted(found, key=lambda named: named.span))
 
 
-@lru_cache(maxsize=64)
 def _scheme(rule_filter: str, part: Part, language: LanguageSettings) -> Scheme:
-    limits = Limits(
-        expression_characters=language.max_expression_characters,
-        nesting=language.max_nesting,
-        set_items=language.max_set_items,
-        regex_characters=language.max_regex_characters,
-        regex_memory_bytes=language.max_regex_memory_bytes,
-        wildcard_stars=language.max_wildcard_stars,
-    )
     fields_of = "dns" if rule_filter == "dns_resolver" else rule_filter  # which resolver is chosen by the query
-    return gateway_scheme(fields_of, part, limits, missing_not_equal=language.missing_not_equal)
+    return scheme_of(fields_of, part, language)

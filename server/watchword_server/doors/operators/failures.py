@@ -40,7 +40,10 @@ def refusal(error: WatchwordError) -> JSONResponse:
     """One error of ours."""
     problems, headers = [], {}
     if isinstance(error, ConfigurationError):
-        problems = [{"path": list(problem.path), "message": problem.message} for problem in error.problems]
+        problems = [
+            {"path": list(problem.path), "message": problem.message, "excerpt": list(problem.excerpt)}
+            for problem in error.problems
+        ]
     if isinstance(error, RateLimitedError):
         headers["Retry-After"] = str(max(1, int(error.retry_after_seconds)))
     status = 403 if isinstance(error, ForbiddenError) else http_status(error)

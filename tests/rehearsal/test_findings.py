@@ -1,0 +1,168 @@
+"""Every finding has rules that have it and rules that only look alike; docs/rehearsal.md explains each."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rehearsal.files import HOST, a_check, a_document, a_rule, codes, written
+from watchword_server.rehearsal.checking import findings_in
+from watchword_server.rehearsal.findings import Code, Finding, Weight
+from watchword_server.rehearsal.snapshots import load_rules
+
+ROOT = Path(__file__).resolve().parents[2]
+ON_HOST = f'http.request.host == "{HOST}"'
+PASSED = 'any(device_posture.checks.passed[*] in {"laptop"})'
+FAILED = 'any(device_posture.checks.failed[*] in {"laptop"})'
+
+GATEWAY: list[tuple[str, list[dict[str, Any]], list[str]]] = [
+    ("a block of what is not known to pass", [a_rule(ON_HOST, device_posture=f"not({PASSED})")], []),
+    ("a block of what fails or is not known", [a_rule(ON_HOST, device_posture=FAILED)], []),
+    ("a block of what passes", [a_rule(ON_HOST, device_posture=PASSED)], ["absence-lifts-block"]),
+    ("a block of what has not failed", [a_rule(ON_HOST, device_posture=f"not({FAILED})")], ["absence-lifts-block"]),
+    ("an allow of what passes", [a_rule(ON_HOST, action="allow", device_posture=PASSED)], []),
+    ("an allow of what has failed", [a_rule(ON_HOST, action="allow", device_posture=FAILED)], []),
+    (
+        "an allow of what does not pass",
+        [a_rule(ON_HOST, action="allow", device_posture=f"not({PASSED})")],
+        ["absence-opens-allow"],
+    ),
+    ("an allow of what has not failed", [a_rule(action="allow", device_posture=f"not({FAILED})")], ["failed-negated-in-allow"]),
+    (
+        "an allow whose checks all pass, of which there may be none",
+        [a_rule(action="allow", device_posture='all(device_posture.checks.passed[*] == "laptop")')],
+        ["absence-opens-allow", "beyond-gateway"],
+    ),
+    (
+        "a check by its place",
+        [a_rule(action="allow", device_posture='device_posture.checks.passed[0] == "laptop"')],
+        ["absence-opens-allow", "beyond-gateway"],
+    ),
+    ("a block by an address", [a_rule("http.conn.src_ip in {192.0.2.0/24}")], ["absence-lifts-block"]),
+    ("a block by any other address", [a_rule("not(http.conn.src_ip in {192.0.2.0/24})")], []),
+    ("an allow by an address", [a_rule("http.conn.src_ip in {192.0.2.0/24}", action="allow")], []),
+    (
+        "an allow by any other address",
+        [a_rule("not(http.conn.src_ip in {192.0.2.0/24})", action="allow")],
+        ["absence-opens-allow"],
+    ),
+    ("a block by another country", [a_rule('http.src_ip.geo.country != "PT"')], []),
+    ("an allow by another country", [a_rule('http.src_ip.geo.country != "PT"', action="allow")], ["absence-opens-allow"]),
+    ("a block by a user", [a_rule(ON_HOST, identity='identity.email == "eve@corp.example"')], ["absence-lifts-block"]),
+    ("a block by what every request has", [a_rule(f'{ON_HOST} and http.request.method != "GET"')], []),
+    (
+        "an allow before a block of the same",
+        [a_rule(ON_HOST, action="allow"), a_rule(ON_HOST, name="later", precedence=20)],
+        ["allow-hides-block"],
+    ),
+    (
+        "an allow of all before a block",
+        [a_rule(action="allow"), a_rule(ON_HOST, name="later", precedence=20)],
+        ["allow-hides-block"],
+    ),
+    (
+        "an allow behind a block",
+        [a_rule(ON_HOST, action="allow", precedence=30), a_rule(ON_HOST, name="other", precedence=20)],
+        [],
+    ),
+    (
+        "an allow that asks for more than the block",
+        [a_rule(ON_HOST, action="allow", device_posture=PASSED), a_rule(ON_HOST, name="later", precedence=20)],
+        [],
+    ),
+    ("an allow of another filter", [a_rule(action="allow", filters=["l4"]), a_rule(ON_HOST, name="later", precedence=20)], []),
+    ("a host in capitals", [a_rule('http.request.host == "Wiki.corp.example"')], ["never-true"]),
+    ("a host in capitals among others", [a_rule('http.request.host in {"a.example" "B.example"}')], ["never-true"]),
+    ("a part of a host in capitals", [a_rule('http.request.host contains "Wiki"')], ["beyond-gateway", "never-true"]),
+    ("an email in capitals", [a_rule(identity='not(identity.email in {"Ada@corp.example"})')], ["never-true"]),
+    ("a method in small letters", [a_rule(f'{ON_HOST} and http.request.method == "get"')], ["never-true"]),
+    ("a path without its slash", [a_rule(f'{ON_HOST} and http.request.uri.path == "admin"')], ["never-true"]),
+    ("a path on every host", [a_rule('http.request.uri.path == "/admin"')], ["path-without-host"]),
+    ("a path on a domain", [a_rule('any(http.request.domains[*] == "corp.example") and http.request.uri.path == "/admin"')], []),
+    ("a rule that only reports", [a_rule(ON_HOST, report_only=True)], ["report-only"]),
+    ("a disabled rule", [a_rule('http.request.host == "Wiki"', enabled=False)], []),
+    ("more than Gateway documents", [a_rule(f"!({ON_HOST})")], ["beyond-gateway"]),
+]
+
+
+@pytest.mark.parametrize(("rules", "found"), [pytest.param(rules, found, id=name) for name, rules, found in GATEWAY])
+def test_gateway_rules(tmp_path: Path, rules: list[dict[str, Any]], found: list[str]) -> None:
+    assert sorted(codes(tmp_path, gateway_rules=rules)) == sorted(found)
+
+
+def a_policy(decision: str = "allow", include: Any = "everyone", **fields: Any) -> dict[str, Any]:
+    return {"name": "ada", "decision": decision, "include": [{include: {}}] if isinstance(include, str) else include, **fields}
+
+
+EMAIL = [{"email": {"email": "ada@corp.example"}}]
+POSTURE = [{"device_posture": {"integration_uid": "laptop"}}]
+SHOWING = [{"group": {"id": "showing"}}]
+GROUPS = [
+    {"name": "all", "include": [{"everyone": {}}]},
+    {"name": "showing", "include": [{"certificate": {}}]},
+    {"name": "without", "include": [{"everyone": {}}], "exclude": [{"certificate": {}}]},
+]
+POLICIES: list[tuple[str, dict[str, Any], list[str]]] = [
+    ("everyone", a_policy(), ["everyone"]),
+    ("everyone, through a group", a_policy(include=[{"group": {"id": "all"}}]), ["everyone"]),
+    ("everyone whose device passes", a_policy(require=POSTURE), []),
+    ("everyone but one", a_policy(exclude=EMAIL), []),
+    ("everyone, said so", a_policy("bypass"), []),
+    ("a deny of everyone", a_policy("deny"), []),
+    ("only reported", a_policy(include=EMAIL, report_only=True), ["report-only"]),
+    ("an allow of who shows a certificate", a_policy(include="certificate"), []),
+    ("an allow of who shows none", a_policy(exclude=[{"certificate": {}}]), ["credential-left-out"]),
+    ("the same, through a group", a_policy(exclude=SHOWING), ["credential-left-out"]),
+    ("the same, through an exclude of a group", a_policy(include=[{"group": {"id": "without"}}]), ["credential-left-out"]),
+    ("a deny of who shows a certificate", a_policy("deny", "certificate"), ["credential-left-out"]),
+    ("a deny of who shows none", a_policy("deny", exclude=[{"certificate": {}}]), []),
+    ("a deny of a name on a certificate", a_policy("deny", [{"common_name": {"common_name": "x"}}]), ["credential-left-out"]),
+    ("machines", a_policy("non_identity", "any_valid_service_token"), []),
+]
+
+
+@pytest.mark.parametrize(("policy", "found"), [pytest.param(policy, found, id=name) for name, policy, found in POLICIES])
+def test_policies(tmp_path: Path, policy: dict[str, Any], found: list[str]) -> None:
+    assert codes(tmp_path, policies=[policy], groups=GROUPS) == found
+
+
+def test_a_policy_of_one_application_is_looked_at_too(tmp_path: Path) -> None:
+    own = {"decision": "allow", "include": [{"everyone": {}}]}
+    application = {"name": "wiki", "type": "self_hosted", "domain": HOST, "policies": [own]}
+    assert codes(tmp_path, applications=[application]) == ["everyone"]
+
+
+@pytest.mark.parametrize(("other", "found"), [(POSTURE, ["bypass-beside-posture"]), (EMAIL, [])])
+def test_a_bypass_beside_posture(tmp_path: Path, other: Any, found: list[str]) -> None:
+    policies = [a_policy(include=other), {**a_policy("bypass"), "name": "open"}]
+    application = {"name": "wiki", "type": "self_hosted", "domain": HOST, "policies": ["ada", "open"]}
+    assert codes(tmp_path, policies=policies, applications=[application]) == found
+
+
+def test_what_is_true_of_the_whole(tmp_path: Path) -> None:
+    assert codes(tmp_path, unmatched="allow") == ["unmatched-allow"]
+    assert codes(tmp_path, checks=[a_check(expiration="never")]) == ["never-expires"]
+    assert codes(tmp_path) == []
+
+
+def test_a_finding_has_its_place_and_what_to_write_instead(tmp_path: Path) -> None:
+    path = written(tmp_path / "rules.yaml", a_document(gateway_rules=[a_rule(ON_HOST, device_posture=PASSED)]))
+    (finding,) = findings_in(load_rules(path))
+    line = path.read_text().splitlines()[load_rules(path).file.position(finding.problem.path).line - 1]  # type: ignore[union-attr]  # it is there
+    assert '"device_posture"' in line
+    assert finding.problem.message.startswith("1:1: ")
+    assert "write" in finding.problem.message or "as `not(" in finding.problem.message
+    assert finding.problem.excerpt[0] == PASSED
+
+
+def test_docs_explain_every_code_and_its_weight() -> None:
+    page = (ROOT / "docs" / "rehearsal.md").read_text()
+    table = dict(re.findall(r"^\| `([a-z-]+)` \| (warning|note) \|", page, flags=re.MULTILINE))
+    weights = {code.value: Finding(code, None).weight for code in Code}  # type: ignore[arg-type]  # its place does not matter here
+    assert table == weights
+
+
+def test_absence_is_never_a_note() -> None:
+    for code in (Code.ABSENCE_LIFTS_BLOCK, Code.ABSENCE_OPENS_ALLOW, Code.FAILED_NEGATED, Code.CREDENTIAL_LEFT_OUT):
+        assert Finding(code, None).weight is Weight.WARNING  # type: ignore[arg-type]  # its place does not matter here
