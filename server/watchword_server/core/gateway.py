@@ -1,13 +1,14 @@
 """Gateway rules, compiled: each becomes one function of a scene, and an index leads a request to the rules that can match it."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from operator import attrgetter
 from typing import Final, Literal
 
-from watchword_server.core.language.analysis import list_uses, literal_uses, required_values
-from watchword_server.core.language.compile import compile_expression
+from watchword_server.core.language import syntax
+from watchword_server.core.language.analysis import exact_values, list_uses, literal_uses, required_values
+from watchword_server.core.language.compile import compile_node
 from watchword_server.core.language.gateway import gateway_scheme
 from watchword_server.core.language.parse import Expression, parse
 from watchword_server.core.language.scheme import Limits, Scheme
@@ -26,21 +27,25 @@ _BEST: Final = (
 _MAX_VALUES: Final = 1_000  # of one rule in the index
 _MERGED_AHEAD: Final = 32  # rules that always run; with more, merging them into each answer would cost more memory than time
 
+Condition = Callable[[Scene], bool]
 Part = Literal["traffic", "identity", "device_posture"]
 PARTS: Final[tuple[Part, ...]] = ("traffic", "identity", "device_posture")
 
 
 @dataclass(frozen=True, slots=True)
 class CompiledGatewayRule:
-    """A rule ready to be asked. `found_by` is the field and the values it is indexed by; None: it runs for every request."""
+    """A rule ready to be asked. `found_by` is the field and the values it is indexed by; None: it runs for every request.
+
+    `applies` is asked of requests that have one of these values, and does not ask for it again.
+    """
 
     rule: GatewayRule
     match: RuleMatch
     precedence: int
     blocks: bool
     report_only: bool
-    applies: Callable[[Scene], bool]
-    found_by: tuple[str, frozenset[object]] | None
+    applies: Condition
+    found_by: tuple[str, tuple[object, ...]] | None
     check_ids: tuple[CheckId, ...]  # that its expressions name
     uses: tuple[Matcher, ...]
     language: LanguageSettings
@@ -72,60 +77,101 @@ class GatewayCompiler:
         """`matchers` by list key."""
         self._matchers = matchers
         self._language = language
-        self._known: dict[object, _Condition] = {}
+        self._parts: dict[object, _Part] = {}
+        self._conditions: dict[object, Condition] = {}
 
     def compile(self, rule: GatewayRule) -> CompiledGatewayRule:
         """Compiles a rule. Raises `ExpressionError`, and `KeyError` for a list that there is none of."""
-        conditions = [self._condition(rule, part) for part in PARTS if getattr(rule, part)]
+        parts = [self._part(rule, part) for part in PARTS if getattr(rule, part)]
+        found_by = _found_by(parts)
         return CompiledGatewayRule(
             rule=rule,
             match=RuleMatch("gateway_rule", rule.id, rule.name, rule.action.value),
             precedence=rule.precedence,
             blocks=rule.action is GatewayAction.BLOCK,
             report_only=rule.report_only,
-            applies=_all_of([condition.holds for condition in conditions]),
-            found_by=_found_by(conditions),
-            check_ids=tuple(dict.fromkeys(check_id for condition in conditions for check_id in condition.check_ids)),
-            uses=tuple({id(matcher): matcher for condition in conditions for matcher in condition.uses}.values()),
+            applies=self._applies(
+                rule, [term for part in parts for term in part.terms if term.exactly is None or term.exactly != found_by]
+            ),
+            found_by=None if found_by is None else (found_by[0], tuple(found_by[1])),
+            check_ids=tuple(dict.fromkeys(check_id for part in parts for check_id in part.check_ids)),
+            uses=tuple({id(matcher): matcher for part in parts for matcher in part.uses}.values()),
             language=self._language,
         )
 
-    def _condition(self, rule: GatewayRule, part: Part) -> "_Condition":
-        blocks = rule.action is GatewayAction.BLOCK
-        key = (getattr(rule, part), rule.filter, part, blocks, rule.demand)
-        known = self._known.get(key)
+    def _part(self, rule: GatewayRule, part: Part) -> "_Part":
+        key = (getattr(rule, part), rule.filter, part)
+        known = self._parts.get(key)
         if known is None:
             expression = parse_part(rule, part, self._language)
-            keys = posture_keys(rule.demand, unknown_fails=blocks)
-            known = self._known[key] = _Condition(
-                holds=compile_expression(expression, lists=self._matchers, keys=keys),
+            known = self._parts[key] = _Part(
+                terms=tuple(_terms(expression)),
                 required=required_values(expression),
                 check_ids=_checks_named(expression),
                 uses=tuple(self._matchers[use.key] for use in list_uses(expression)),
             )
         return known
 
+    def _applies(self, rule: GatewayRule, terms: Sequence["_Term"]) -> Condition:
+        """All of the terms. The same closure for the same terms of however many rules."""
+        blocks = rule.action is GatewayAction.BLOCK
+        situation = (rule.filter, blocks, rule.demand)
+        whole = (*(term.text for term in terms), situation)
+        known = self._conditions.get(whole)
+        if known is None:
+            keys = posture_keys(rule.demand, unknown_fails=blocks)
+            known = self._conditions[whole] = _all_of([self._condition(term, (term.text, situation), keys) for term in terms])
+        return known
+
+    def _condition(self, term: "_Term", key: object, keys: Mapping[str, Hashable]) -> Condition:
+        known = self._conditions.get(key)
+        if known is None:
+            known = self._conditions[key] = compile_node(term.node, term.scheme, lists=self._matchers, keys=keys)
+        return known
+
 
 @dataclass(frozen=True, slots=True)
-class _Condition:
-    """One compiled expression, and what it requires and names."""
+class _Term:
+    """One of the conditions that an expression ANDs. `exactly`: the field and the values that it asks for, and nothing more."""
 
-    holds: Callable[[Scene], bool]
+    text: str
+    node: syntax.Boolean
+    scheme: Scheme
+    exactly: tuple[str, frozenset[object]] | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One expression: its terms, and what it requires and names."""
+
+    terms: tuple[_Term, ...]
     required: Mapping[str, frozenset[object]]
     check_ids: tuple[CheckId, ...]
     uses: tuple[Matcher, ...]
 
 
-def _all_of(conditions: Sequence[Callable[[Scene], bool]]) -> Callable[[Scene], bool]:
+def _terms(expression: Expression) -> Iterator[_Term]:
+    root = expression.root
+    for node in root.operands if isinstance(root, syntax.And) else (root,):
+        yield _Term(expression.text[slice(*node.span)], node, expression.scheme, exact_values(node))
+
+
+def _all_of(conditions: Sequence[Condition]) -> Condition:
     match conditions:
         case []:
-            return lambda _: True
+            return _always
         case [one]:
             return one
         case [one, other]:
             return lambda scene: one(scene) and other(scene)
+        case [one, other, third]:
+            return lambda scene: one(scene) and other(scene) and third(scene)
         case _:
             return lambda scene: all(condition(scene) for condition in conditions)
+
+
+def _always(_: Scene) -> bool:
+    return True
 
 
 def _checks_named(expression: Expression) -> tuple[CheckId, ...]:
@@ -135,10 +181,10 @@ def _checks_named(expression: Expression) -> tuple[CheckId, ...]:
 # ---- The index ------------------------------------------------------------------------------------------------------------
 
 
-def _found_by(conditions: Iterable[_Condition]) -> tuple[str, frozenset[object]] | None:
+def _found_by(parts: Iterable[_Part]) -> tuple[str, frozenset[object]] | None:
     required: dict[str, frozenset[object]] = {}
-    for condition in conditions:
-        for name, values in condition.required.items():
+    for part in parts:
+        for name, values in part.required.items():
             if name not in required or len(values) < len(required[name]):
                 required[name] = values
     usable = {name: values for name, values in required.items() if name not in POSTURE_FIELDS and len(values) <= _MAX_VALUES}

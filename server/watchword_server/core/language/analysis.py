@@ -10,7 +10,7 @@ from typing import Final
 
 from watchword_server.core.language.absence import AbsenceEffect, absence_effects
 from watchword_server.core.language.parse import Expression
-from watchword_server.core.language.requirements import required_lists, required_values
+from watchword_server.core.language.requirements import exact_values, required_lists, required_values
 from watchword_server.core.language.syntax import (
     UNPACK,
     And,
@@ -33,8 +33,8 @@ from watchword_server.core.language.syntax import (
 from watchword_server.core.language.types import Scalar
 
 __all__ = [
-    "AbsenceEffect", "ListUse", "LiteralUse", "absence_effects", "beyond_gateway", "fields_used", "format_node", "list_uses",
-    "literal_uses", "quote", "replace_spans", "required_lists", "required_values", "walk",
+    "AbsenceEffect", "ListUse", "LiteralUse", "absence_effects", "beyond_gateway", "exact_values", "fields_used", "format_node",
+    "list_uses", "literal_uses", "quote", "replace_spans", "required_lists", "required_values", "walk",
 ]  # fmt: skip
 
 _PLAIN_TEXT: Final = re.compile(r"[^\"\\\x00-\x1f\x7f]*")

@@ -39,6 +39,18 @@ def required_values(expression: Expression) -> Requirements:
     return _required(expression.root)
 
 
+def exact_values(node: Boolean) -> tuple[str, frozenset[RuntimeValue]] | None:
+    """The field and the values of which one being there is all that a part of an expression says; None: it says more."""
+    match node:
+        case Comparison(left=Field()):
+            compared = node
+        case Quantifier(False, Comparison(left=Index()) as compared):
+            pass
+        case _:
+            return None
+    return next(iter(_required(compared).items()), None)
+
+
 def _required(node: Boolean) -> Requirements:
     """What a node requires to be true; of one that is `each`, to be true of one element."""
     match node:
