@@ -4,6 +4,7 @@ import asyncio
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 import structlog
 
@@ -12,18 +13,21 @@ from watchword_server.configuration.book import EMPTY_BOOK, RuleBook
 from watchword_server.configuration.consistency import page_of, read_objects
 from watchword_server.configuration.document.base import Section, did_you_mean, quoted
 from watchword_server.configuration.document.expressions import DEFAULT_LANGUAGE
-from watchword_server.configuration.document.sections import validate_document
+from watchword_server.configuration.document.sections import Document, validate_document
 from watchword_server.configuration.plan import plan_changes
 from watchword_server.core.model import CheckId
 from watchword_server.core.rules import LanguageSettings
 from watchword_server.core.snapshot import RuleSnapshot, compile_rules
 from watchword_server.errors import ConfigurationError, NotFoundError, ServiceError
 from watchword_server.ports import Clock, RulesChange, RuleStore, StoredObject
+from watchword_server.services.collecting import uncollected
 from watchword_server.services.connections import CheckSetChanged, Connections
 from watchword_server.services.rejudging import Rejudging
 from watchword_server.services.rules_in_force import RulesInForce
 
 _log = structlog.get_logger(__name__)
+
+_MANY: Final = 500  # entries that are worth keeping the garbage collector from
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,17 +64,21 @@ class Rules:
 
         Raises `ConfigurationError` with every problem: then nothing has changed. Raises `ConflictError`, `StoreUnavailableError`.
         """
-        parsed = await asyncio.to_thread(validate_document, document, language=self.language)
-        async with self._one_at_a_time:
-            await self._catch_up()
-            plan = await asyncio.to_thread(plan_changes, parsed, self._book, new_id=lambda: str(uuid.uuid4()), prune=prune)
-            if plan.changes_nothing:
-                return Applied(self._book.rules.revision, plan.summary, changed=False)
-            snapshot = await self._compiled(plan.book)  # what cannot be compiled must not be committed
-            if dry_run:
-                return Applied(self._book.rules.revision, plan.summary, changed=False)
-            await self._commit(plan.change, plan.book, snapshot)
-            return Applied(self._book.rules.revision, plan.summary, changed=True)
+        with uncollected(many=_entries(document) >= _MANY):
+            parsed = await asyncio.to_thread(validate_document, document, language=self.language)
+            async with self._one_at_a_time:
+                return await self._apply(parsed, prune=prune, dry_run=dry_run)
+
+    async def _apply(self, parsed: Document, *, prune: bool, dry_run: bool) -> Applied:
+        await self._catch_up()
+        plan = await asyncio.to_thread(plan_changes, parsed, self._book, new_id=lambda: str(uuid.uuid4()), prune=prune)
+        if plan.changes_nothing:
+            return Applied(self._book.rules.revision, plan.summary, changed=False)
+        snapshot = await self._compiled(plan.book)  # what cannot be compiled must not be committed
+        if dry_run:
+            return Applied(self._book.rules.revision, plan.summary, changed=False)
+        await self._commit(plan.change, plan.book, snapshot)
+        return Applied(self._book.rules.revision, plan.summary, changed=True)
 
     async def amend(self, section: Section, name_or_id: str, change: Callable[[StoredObject], StoredObject]) -> StoredObject:
         """Changes one entry by what `change` makes of it; in force when this returns.
@@ -89,8 +97,9 @@ class Rules:
 
     async def _load(self) -> None:
         objects, revision = await self.store.load_rules()
-        book = await asyncio.to_thread(RuleBook.read, objects, revision, self.language)
-        snapshot = await self._compiled(book)
+        with uncollected(many=len(objects) >= _MANY):
+            book = await asyncio.to_thread(RuleBook.read, objects, revision, self.language)
+            snapshot = await self._compiled(book)
         self._book = book
         await self._take_effect(snapshot)
 
@@ -142,3 +151,7 @@ def _changed_checks(before: RuleSnapshot, after: RuleSnapshot) -> frozenset[Chec
         for check_id, check in after.rules.checks.items()
         if check_id not in known or known[check_id].revision != check.revision
     )
+
+
+def _entries(document: Mapping[str, object]) -> int:
+    return sum(len(entries) for entries in document.values() if isinstance(entries, list))
