@@ -36,6 +36,10 @@ ENROLLMENT: Final = "core/enrollment.py"
 ENROLLING: Final = "services/enrollment.py"
 CODEC: Final = "doors/codec.py"
 KEYS: Final = "core/keys.py"
+DECIDE: Final = "core/decide.py"
+ACCESS: Final = "core/access.py"
+POSTURE: Final = "core/posture.py"
+SCENE: Final = "core/scene.py"
 
 _STEP: Final = re.compile(r"# (?:step (\d+):|\((\d+)\))")
 _RUN_SECONDS: Final = 150
@@ -77,6 +81,7 @@ def mutants() -> Iterator[Mutant]:
     yield from _steps()
     yield from _parts_of_steps()
     yield from _enrollment()
+    yield from _deciding()
 
 
 def _steps() -> Iterator[Mutant]:
@@ -146,6 +151,73 @@ def _enrollment() -> Iterator[Mutant]:
         yield Mutant(f"enrollment: {message}", file, change, (f"{_ENROLLMENT_LIES}[{lie}]",))
 
 
+_ACCESS_TESTS: Final = "tests/decide/test_access.py::test_"
+_GATEWAY_TESTS: Final = "tests/decide/test_gateway.py::test_"
+_SELECTORS: Final = f"{_ACCESS_TESTS}a_selector_is_true_false_or_unknown"
+_DEMANDS: Final = f"{_ACCESS_TESTS}evidence_can_be_demanded"
+_STANDINGS: Final = f"{_GATEWAY_TESTS}a_block_treats_what_is_not_known_to_pass_as_failed"
+_FAILING: Final = f"{_GATEWAY_TESTS}a_rule_that_cannot_be_evaluated_blocks_or_grants_nothing"
+_UNKNOWN_IN_EXCLUDE: Final = "                if value is None:\n                    result = None\n            return result"
+
+
+def _deciding() -> Iterator[Mutant]:
+    """What keeps a decision from being wider than its rules."""
+    for name, file, text, instead, test in (
+        (
+            "an invalid link denies",
+            DECIDE,
+            "if device.outcome is _INVALID:",
+            "if False:",
+            f"{_ACCESS_TESTS}an_invalid_link_denies",
+        ),
+        (
+            "a block ends it",
+            DECIDE,
+            "if rule.blocks:",
+            "if False:",
+            f"{_GATEWAY_TESTS}a_rule_without_conditions_matches_everything",
+        ),
+        ("an allow has to be true", DECIDE, "(truth is None and not policy.denies)", "False", _SELECTORS),
+        ("a deny applies unless false", DECIDE, "(truth is None and not policy.denies)", "truth is None", _SELECTORS),
+        (
+            "a report is not enforced",
+            DECIDE,
+            "elif policy.policy.report_only:",
+            "elif False:",
+            f"{_ACCESS_TESTS}a_report_grants_nothing",
+        ),
+        (
+            "each reading of a path",
+            DECIDE,
+            "if is_plain(request.path):",
+            "if True:",
+            f"{_ACCESS_TESTS}each_reading_has_to_be_allowed",
+        ),
+        ("a failing rule blocks", DECIDE, "applies = rule.blocks", "applies = False", _FAILING),
+        ("a result expires", POSTURE, "now >= result.expires_at", "False", _STANDINGS),
+        (
+            "another revision is no result",
+            POSTURE,
+            "result.check_revision != check.revision",
+            "False",
+            f"{_ACCESS_TESTS}a_selector_on_the_device",
+        ),
+        ("a pass needs a proven link", POSTURE, "if not device.proven:", "if False:", _STANDINGS),
+        ("a device is active", POSTURE, "posture.device.state is not _ACTIVE", "False", _STANDINGS),
+        ("evidence can be too weak", POSTURE, "_WORTH[result.level] < _WORTH[demand.level]", "False", _DEMANDS),
+        ("evidence can be too old", POSTURE, "now - result.evidence_at > demand.max_age_seconds", "False", _DEMANDS),
+        ("unknown fails in a block", SCENE, "opposite = self.unknown_fails", "opposite = False", _STANDINGS),
+        (
+            "exclude carries the unknown",
+            ACCESS,
+            _UNKNOWN_IN_EXCLUDE,
+            "            return result",
+            f"{_ACCESS_TESTS}an_unknown_exclude_grants_nothing",
+        ),
+    ):
+        yield Mutant(f"deciding: {name}", file, _rewritten(text, instead), (test,))
+
+
 # ---- Changes of source --------------------------------------------------------------------------------------------------
 
 
@@ -200,6 +272,17 @@ def _ignoring(function: str, error: str) -> Callable[[str], str]:
                 case ast.ExceptHandler(type=ast.Name(id=name), body=[statement]) if name == error:
                     return _replaced(source, statement, "pass")
         raise LookupError(f"`{function}` does not catch `{error}`")
+
+    return change
+
+
+def _rewritten(text: str, instead: str) -> Callable[[str], str]:
+    """A change of exactly this text, which has to stand there once."""
+
+    def change(source: str) -> str:
+        if source.count(text) != 1:
+            raise LookupError(f"`{text}` stands {source.count(text)} times where it belongs once")
+        return source.replace(text, instead)
 
     return change
 

@@ -16,7 +16,7 @@ from support.deciding import (
     an_application,
     decided,
 )
-from watchword_server.core.model import AccessRequest, CheckId, EvidenceLevel, ResolvedDevice, Value
+from watchword_server.core.model import AccessRequest, CheckId, EvidenceLevel, Resolution, ResolvedDevice, Value
 from watchword_server.core.rules import (
     AnyClientCertificate,
     AnyServiceToken,
@@ -202,7 +202,7 @@ def test_a_reusable_policy_and_one_of_the_application_s_own_stand_in_one_order()
     assert decided(a_request(), a_snapshot(an_application(own, "reusable"), policies=[reusable])).reason == "policy_deny"
 
 
-def test_a_group_is_one_selector_and_carries_the_unknown() -> None:
+def test_a_group_is_one_selector() -> None:
     offices = a_group("offices", IpIn(ip_network("192.0.2.0/24")), IpIn(ip_network("198.51.100.0/24")))
     unmanaged = a_group("unmanaged", Everyone(), exclude=[LAPTOP])
     policy = a_policy(require=[InGroup("offices")], exclude=[InGroup("unmanaged")])
@@ -211,6 +211,13 @@ def test_a_group_is_one_selector_and_carries_the_unknown() -> None:
     assert not decided(a_request(source_ip="203.0.113.1"), snapshot, PASSING).allowed
     assert not decided(a_request(source_ip="198.51.100.1"), snapshot, FAILING).allowed
     assert not decided(a_request(source_ip="198.51.100.1"), snapshot).allowed, "absence does not help through exclude"
+
+
+def test_an_unknown_exclude_grants_nothing() -> None:
+    snapshot = a_snapshot(an_application(a_policy(exclude=[LAPTOP])))
+    assert decided(a_request(), snapshot, FAILING).allowed
+    assert not decided(a_request(), snapshot, PASSING).allowed
+    assert not decided(a_request(), snapshot).allowed
 
 
 # ---- Reports and reasons ----------------------------------------------------------------------------------------------------
@@ -223,7 +230,7 @@ def test_a_policy_that_only_reports_is_named_and_changes_nothing() -> None:
     assert [(match.id, match.effect) for match in decision.reported] == [("soon", "deny")]
 
 
-def test_a_policy_that_only_reports_grants_nothing() -> None:
+def test_a_report_grants_nothing() -> None:
     decision = decided(a_request(), a_snapshot(an_application(a_policy("bypass", report_only=True))))
     assert not decision.allowed
     assert decision.reason == "no_policy_matched"
@@ -249,7 +256,13 @@ def test_a_denial_says_what_was_nearest(policy: Policy, request_: AccessRequest,
     assert decided(request_, a_snapshot(an_application(policy))).reason == reason
 
 
-def test_each_reading_of_a_path_has_to_be_allowed() -> None:
+def test_an_invalid_link_denies() -> None:
+    invalid = ResolvedDevice(Resolution.INVALID, "certificate_cloned")
+    decision = decided(a_request(), a_snapshot(an_application(a_policy("bypass")), unmatched="allow"), invalid)
+    assert (decision.allowed, decision.reason) == (False, "certificate_cloned")
+
+
+def test_each_reading_has_to_be_allowed() -> None:
     public = an_application(a_policy("bypass"), path="/public", application_id="public")
     admin = an_application(a_policy("deny"), path="/admin", application_id="admin")
     snapshot = a_snapshot(public, admin)

@@ -30,9 +30,7 @@ def standing_of(check: Check, device: ResolvedDevice, now: Instant, demand: Evid
         return _EXPIRED
     if not result.passed:
         return _FAILED
-    if (
-        not device.proven
-    ):  # a pass belongs to the device; a link that it does not prove any more does not bring it to this request
+    if not device.proven:  # a pass is the device's; a link that it does not prove any more brings none to this request
         return _NO_DEVICE
     if demand is NO_DEMAND:
         return _PASSED
