@@ -1,5 +1,6 @@
 # make demo   the tour, checked as it goes (ONCE=1: end by itself)      make test       all tests
 # make check  format, lint, types, generated files                     make test-deps  system programs the tests drive
+# make bench  the benchmarks beside their peers (ONLY=decide: one; JSON=1: as JSON lines)
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
@@ -7,8 +8,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PROTOS := proto/watchword/v1/posture.proto proto/watchword/envoy/ext_authz.proto
 APT_PROGRAMS := nginx curl
+BENCHMARKS := decide language load peers
 
-.PHONY: demo test test-deps check soak format proto clean
+.PHONY: demo test test-deps bench check soak format proto clean
 
 demo: $(STAMP)
 	@PYTHONPATH=tests $(BIN)/python demo/run.py $(if $(ONCE),--once)
@@ -43,6 +45,17 @@ test-deps: .venv-xds/.installed
 	@.venv-xds/bin/pip install --quiet --disable-pip-version-check grpcio==1.85.1 xds-protos==1.85.0
 	@touch $@
 
+bench: .venv-bench/.installed
+	@set -e; for name in $(or $(ONLY),$(BENCHMARKS)); do PYTHONPATH=tests .venv-bench/bin/python -m benchmarks.$$name $(if $(JSON),--json); done
+
+# The engines that the benchmarks compare with, apart from everything else. OPA's says that it needs Python 3.14 and does not.
+.venv-bench/.installed: Makefile pyproject.toml benchmarks/requirements.txt
+	@echo "installing into .venv-bench, once: this takes a minute" >&2
+	@$(PYTHON) -m venv .venv-bench
+	@.venv-bench/bin/pip install --quiet --disable-pip-version-check -e '.[server]' -r benchmarks/requirements.txt
+	@.venv-bench/bin/pip install --quiet --disable-pip-version-check --no-deps --ignore-requires-python opa-golib-python-bindings==0.4.4
+	@touch $@
+
 $(STAMP): pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 or newer is missing: apt-get install python3 python3-venv" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is older than 3.11: set PYTHON=python3.11" >&2; exit 1; }
@@ -53,4 +66,4 @@ $(STAMP): pyproject.toml
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .venv-xds .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-xds .venv-bench .mypy_cache .pytest_cache .ruff_cache .hypothesis

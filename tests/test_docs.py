@@ -14,9 +14,12 @@ from watchword_server import errors
 from watchword_server.configuration.book import EMPTY_BOOK
 from watchword_server.configuration.document.sections import validate_document
 from watchword_server.configuration.plan import plan_changes
+from watchword_server.configuration.yaml_file import read_rule_file
 from watchword_server.core import certificates, verify
+from watchword_server.core.facts import REPORTABLE
 from watchword_server.core.gateway import scheme_of
 from watchword_server.core.kinds import client_certificate
+from watchword_server.core.language.gateway import HTTP_FIELDS, IDENTITY_FIELDS, L4_FIELDS, POSTURE_FIELDS
 from watchword_server.core.language.parse import parse
 from watchword_server.core.model import Standing
 from watchword_server.core.rules import LanguageSettings
@@ -72,6 +75,33 @@ def fenced(page: Path, language: str) -> list[str]:
 def test_the_expressions_in_the_guide_are_expressions(text: str) -> None:
     rule_filter = "l4" if text.startswith("net.") else "http"
     assert parse(text, scheme_of(rule_filter, "traffic", LanguageSettings())).text == text
+
+
+def test_the_guide_names_every_field_and_fact_with_its_type() -> None:
+    guide = (ROOT / "docs" / "rules.md").read_text()
+    table = guide.split("\n## Fields and facts\n")[1].split("\n## ")[0]
+    types: dict[str, str] = {}
+    filters: dict[str, str] = {}
+    reported: set[str] = set()
+    for names, kind, rule_filter, source in re.findall(r"^\| (`.*?) \| (.*?) \| (.*?) \| (.*?) \|$", table, re.MULTILINE):
+        for name in re.findall(r"`(.*?)`", names):
+            assert name not in types
+            types[name], filters[name] = kind, rule_filter
+            reported |= {name} if source.startswith("a fact") else set()
+    everywhere = {**IDENTITY_FIELDS, **POSTURE_FIELDS}
+    known = {**HTTP_FIELDS, **L4_FIELDS, **everywhere}
+    assert types == {name: str(kind) for name, kind in {**known, **REPORTABLE}.items()}
+    assert reported == REPORTABLE.keys() - {"net.sni.domains"}  # which is taken and not read
+    assert {name for name, told in filters.items() if told == "both"} == {*everywhere, *(HTTP_FIELDS.keys() & L4_FIELDS.keys())}
+    assert {name for name, told in filters.items() if told == "http"} == HTTP_FIELDS.keys() - L4_FIELDS.keys()
+    assert {name for name, told in filters.items() if told == "l4"} == L4_FIELDS.keys() - HTTP_FIELDS.keys()
+    assert {name for name, told in filters.items() if told == "none"} == REPORTABLE.keys() - known.keys()
+
+
+def test_the_complete_example_is_complete() -> None:
+    """The guide and the demo send readers to it."""
+    rules = read_rule_file(ROOT / "tests" / "cases" / "wiki" / "rules.yaml").document()
+    compile_rules(plan_changes(rules, EMPTY_BOOK, new_id=lambda: str(uuid.uuid4()), prune=False).book.rules)
 
 
 def test_the_guide_s_examples_make_one_rule_file() -> None:

@@ -23,8 +23,9 @@ from watchword_server.configuration.document.sections import body_of, validate_d
 from watchword_server.configuration.plan import plan_changes
 from watchword_server.configuration.yaml_file import read_rule_file
 from watchword_server.core.kinds import KINDS
+from watchword_server.core.language.literals import read_list_name
 from watchword_server.core.rules import LanguageSettings
-from watchword_server.errors import ConfigurationError, Problem
+from watchword_server.errors import ConfigurationError, ExpressionError, Problem
 from watchword_server.settings import Settings
 
 # One of each selector, as short as it can be written.
@@ -211,7 +212,7 @@ def test_a_body_is_an_entry_again(workplace: Path) -> None:
 def test_a_stored_entry_that_is_not_valid_is_told_by_section_and_name() -> None:
     with pytest.raises(ConfigurationError) as caught:
         validate_entry(Section.GROUPS, "staff", {"include": [{"everyone": 1}]})
-    expected = Problem(("groups", "staff", "include", 0, "everyone"), "it has to be a mapping: write keys and values")
+    expected = Problem(("groups", "staff", "include", 0, "everyone"), "it has to be a mapping: write `{}`")
     assert caught.value.problems == (expected,)
 
 
@@ -235,6 +236,21 @@ def test_hosts_and_headers_are_kept_in_lower_case() -> None:
     assert caller.authenticate.mtls.san == "edge.corp.example"
     assert caller.identity is not None
     assert caller.identity.email_header == "x-user"
+
+
+@given(st.text(alphabet="abzABZ09_.- $äß\u60e1", min_size=1, max_size=8))
+def test_a_list_s_name_can_stand_in_an_expression_or_is_refused(name: str) -> None:
+    """What the document takes is what the language reads."""
+    expression = f"http.conn.src_ip in ${name}"
+    try:
+        read, end = read_list_name(expression, len("http.conn.src_ip in $"), dashed=True)
+    except ExpressionError:
+        read, end = "", 0
+    document = {"lists": [{"name": name, "type": "IP"}]}
+    if read == name and end == len(expression):
+        assert validate_document(document).lists[0].name == name
+    else:
+        assert [problem.path for problem in problems_of_document(document)] == [("lists", 0, "name")]
 
 
 @pytest.mark.parametrize("name", ["", " staff", "staff ", "sta\nff", "a" * 351, None, 7])

@@ -87,7 +87,7 @@ def test_names_in_expressions_are_stored_as_ids(workplace: Path) -> None:
     assert isinstance(document, dict)
     posture = (
         'any(device_posture.checks.passed[*] in {"managed-laptop"  r#"older-laptop"#\n"\\x6danaged-laptop"}) and '
-        'not any(device_posture.checks.failed[*] != "older-laptop") and any(device_posture.checks.passed[*] contains "laptop")'
+        'not any(device_posture.checks.failed[*] != "older-laptop") and len(device_posture.checks.passed) > 0'
     )
     traffic = 'http.request.host == "office-networks" or http.conn.src_ip in $office-networks'
     document["gateway_rules"] = [
@@ -101,7 +101,7 @@ def test_names_in_expressions_are_stored_as_ids(workplace: Path) -> None:
     networks, admins = (f"${stored['lists', name].id}" for name in ("office-networks", "admins"))
     assert stored["gateway_rules", "posture"].body["device_posture"] == (
         f"any(device_posture.checks.passed[*] in {{{managed}  {older}\n{managed}}}) and "
-        f'not any(device_posture.checks.failed[*] != {older}) and any(device_posture.checks.passed[*] contains "laptop")'
+        f"not any(device_posture.checks.failed[*] != {older}) and len(device_posture.checks.passed) > 0"
     )
     assert stored["gateway_rules", "traffic"].body["traffic"] == (
         f'http.request.host == "office-networks" or http.conn.src_ip in {networks}'
@@ -114,11 +114,33 @@ def test_names_in_expressions_are_stored_as_ids(workplace: Path) -> None:
 def test_a_list_may_be_named_without_the_dashes_of_its_id() -> None:
     ids = iter([str(uuid.UUID(int=7)), "r-1"])
     document = {
-        "lists": [{"name": "Office networks", "type": "IP", "items": []}],
+        "lists": [{"name": "office-networks", "type": "IP", "items": []}],
         "gateway_rules": [rule("r", 1, traffic=f"http.conn.src_ip in ${uuid.UUID(int=7).hex}")],
     }
     [_, stored] = plan_changes(validate_document(document), EMPTY_BOOK, new_id=lambda: next(ids), prune=False).result
     assert stored.body["traffic"] == f"http.conn.src_ip in ${uuid.UUID(int=7)}"
+
+
+def test_what_was_stored_before_a_document_could_not_say_it_stays_readable() -> None:
+    """Names that no expression can write, and a `*` that is no wildcard: refused in a document, read from a store."""
+    at = Instant(1.0)
+    existing = [
+        StoredObject("lists", "l-1", "Office networks", {"type": "IP"}, 1, at, at),
+        StoredObject("groups", "g-1", "stars", {"include": [{"email_domain": {"domain": "*.corp.example"}}]}, 1, at, at),
+        StoredObject("groups", "g-2", "more", {"include": [{"email": {"email": "*@corp.example"}}]}, 1, at, at),
+    ]
+    document = {
+        "gateway_rules": [rule("r", 1, traffic="http.conn.src_ip in $l-1")],
+        "groups": [{"name": "office", "include": [{"ip_list": {"id": "Office networks"}}]}],
+    }
+    assert [entry.action for entry in plan(document, existing).entries] == ["created", "created"]
+    again = {
+        "lists": [{"name": stored.name, **stored.body} for stored in existing[:1]],
+        "groups": [{"name": stored.name, **stored.body} for stored in existing[1:]],
+    }
+    with pytest.raises(ConfigurationError) as caught:
+        validate_document(again)
+    assert {problem.path[:2] for problem in caught.value.problems} == {("lists", 0), ("groups", 0), ("groups", 1)}
 
 
 def test_an_expression_that_ids_make_too_long_is_refused() -> None:

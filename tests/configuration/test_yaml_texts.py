@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from watchword_server.configuration import yaml_text
 from watchword_server.configuration.yaml_text import MAX_DEPTH, Position, parse_yaml
 
+INDENT = "indent this line as its neighbours are"
+
 
 @pytest.mark.parametrize(
     ("text", "value"),
@@ -70,8 +72,40 @@ def test_every_key_and_item_has_its_place() -> None:
     [
         ('a: "\\UFFFFFFFF"', "is not valid YAML: a character that does not exist"),
         ("a: \x07", "is not valid YAML: a control character; remove it, or escape it in double quotes"),
-        ("a: [", "is not valid YAML: expected the node content, but found '<stream end>'"),
-        ("a: *b", "aliases are not supported: write the value out, or use a group"),
+        ("a: [", "is not valid YAML: expected the node content, but found '<stream end>'; a bracket is never closed: close it"),
+        ("a: 'b", "is not valid YAML: found unexpected end of stream; a quote is never closed: close it"),
+        ("a: @b", "is not valid YAML: found character '@' that cannot start any token; put the value in quotes"),
+        (
+            "a: * b",
+            "is not valid YAML: expected alphabetic or numeric character, but found ' '; put the value in quotes",
+        ),
+        ("a:\n  - b\n c: d", "is not valid YAML: expected <block end>, but found '<block mapping start>'; " + INDENT),
+        (
+            "a: [b: c: d]",
+            (
+                "is not valid YAML: expected ',' or ']', but got ':'; "
+                "in brackets, write a comma between items, and a value with `: `, commas or brackets in quotes"
+            ),
+        ),
+        (
+            "- a: b\n  c",
+            (
+                "is not valid YAML: could not find expected ':'; "
+                "write a key and its value as `key: value`, and indent what belongs to it"
+            ),
+        ),
+        (
+            "a: - b",
+            "is not valid YAML: sequence entries are not allowed here; begin a list on the next line, or put the value in quotes",
+        ),
+        (
+            "a: |b",
+            (
+                "is not valid YAML: expected chomping or indentation indicators, but found 'b'; "
+                "begin the text on the line after `|` or `>`"
+            ),
+        ),
+        ("a: *b", "`*b` without quotes is an alias, which is not supported: put it in quotes, or write the value out"),
         ("? {a: b}\n: c", "a key has to be text, not a list or mapping: put it in quotes"),
         ("[" * 100_000, f"is nested more than {MAX_DEPTH} deep: write it flatter"),
         ("{a: " * 1000, f"is nested more than {MAX_DEPTH} deep: write it flatter"),
@@ -104,7 +138,7 @@ def test_the_place_of_a_control_character_is_told() -> None:
 def test_an_alias_bomb_costs_nothing() -> None:
     bomb = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 40))
     assert [problem.message for problem in parse_yaml(bomb).problems] == [
-        "aliases are not supported: write the value out, or use a group"
+        "`*a0` without quotes is an alias, which is not supported: put it in quotes, or write the value out"
     ]
 
 

@@ -1,8 +1,12 @@
 """Which application a request belongs to."""
 
-import pytest
+import re
 
-from watchword_server.core.applications import compile_application, index_applications
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from watchword_server.core.applications import PathPattern, compile_application, index_applications
 from watchword_server.core.rules import Application, Destination
 
 
@@ -61,6 +65,13 @@ def test_hosts(written: str, host: str, covered: bool) -> None:
         ("h.test/below/", "/below/x", True),
         ("h.test/below/", "/below", False),
         ("h.test/a.b", "/aXb", False),
+        ("h.test/a*b*c", "/a/b/b/c/below", True),
+        ("h.test/a*b*c", "/a/b/cc", True),
+        ("h.test/a*b*c", "/a/b/cd", False),
+        ("h.test/a*c", "/acc", True),
+        ("h.test/x/*/", "/x/y/z", True),
+        ("h.test/my%20docs", "/my%20docs/x", True),
+        ("h.test/my%20docs", "/my docs", True),
     ],
 )
 def test_paths(written: str, path: str, covered: bool) -> None:
@@ -97,3 +108,19 @@ def test_one_application_may_cover_several_places() -> None:
     assert index.find("a.test", b"/x/y") is not None
     assert index.find("a.b.test", b"/") is not None
     assert index.find("a.test", b"/") is None
+
+
+@given(
+    written=st.text(alphabet="ab/*", max_size=8).map(lambda text: f"/{text}"),
+    path=st.text(alphabet="ab/", max_size=12).map(lambda text: f"/{text}"),
+)
+def test_a_pattern_covers_what_the_plain_words_say(written: str, path: str) -> None:
+    below = "" if written.endswith("*") else ".*" if written.endswith("/") else "(/.*)?"
+    expected = re.fullmatch(re.escape(written).replace(r"\*", ".*") + below, path, re.DOTALL) is not None
+    assert PathPattern.of(written.encode()).covers(path.encode()) is expected
+
+
+def test_many_stars_take_no_longer() -> None:
+    """Backtracking would take minutes."""
+    pattern = PathPattern.of(b"/*/foo" * 20 + b"/*/never")
+    assert not pattern.covers(b"/foo/bar" * 2_000)

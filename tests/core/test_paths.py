@@ -1,10 +1,14 @@
 """The readings of a path: how the server behind a proxy may take it."""
 
+from typing import Final
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from watchword_server.core.paths import is_plain, readings
+
+MOST: Final = 300  # however odd a path is
 
 
 @pytest.mark.parametrize(
@@ -25,6 +29,21 @@ from watchword_server.core.paths import is_plain, readings
         ("/public/..;/admin", {b"/admin"}),
         ("/a%20b", {b"/a b"}),
         ("/%7euser", {b"/~user"}),
+        ("/%61dmin/../public", {b"/admin/../public"}),
+        ("/admin%2f..%2fpublic", {b"/admin/../public", b"/public"}),
+        ("/admin;%2f../public", {b"/admin/public"}),
+        ("/a%2f../admin/x%5c../..", {b"/admin/"}),
+        ("/admin;//..", {b"/admin/"}),
+        ("/%2561dmin", {b"/admin"}),
+        ("/public/%252e%252e/admin", {b"/admin"}),
+        ("/%u0061dmin", {b"/admin"}),
+        ("/admin.", {b"/admin"}),
+        ("/admin./users", {b"/admin/users"}),
+        ("/admin%20", {b"/admin"}),
+        ("/admin%3fx", {b"/admin"}),
+        ("/admin%23", {b"/admin"}),
+        ("/admin%00.html", {b"/admin"}),
+        ("/caf%c3%a9", {b"/caf%C3%A9", "/caf\u00e9".encode()}),
     ],
 )
 def test_a_path_is_also_what_some_server_makes_of_it(path: str, others: set[bytes]) -> None:
@@ -41,10 +60,8 @@ def test_a_plain_path_has_one_reading(path: str) -> None:
 @given(st.text(alphabet="/.%;25efEFabAB*-", max_size=20).map(lambda text: f"/{text}"))
 def test_whatever_has_another_reading_is_not_plain(path: str) -> None:
     found = readings(path)
-    assert len(set(found)) == len(found)
+    assert len(set(found)) == len(found) <= MOST
     if is_plain(path):
         assert found == (path.encode(),)
-    for other in found[1:]:
-        assert other.startswith(b"/")
-        assert b"//" not in other
-        assert not {b".", b".."} & set(other.split(b"/")), other
+    resolved = found[-1]
+    assert resolved.startswith(b"/") or not resolved

@@ -71,8 +71,7 @@ Results = dict[str, PostureResult]
 # ---- Rules --------------------------------------------------------------------------------------------------------------
 
 FACTS: list[Selector] = [
-    Everyone(),
-    Everyone(),
+    *[Everyone()] * 4,
     EmailIs("ada@corp.example"),
     EmailDomainIs("corp.example"),
     EmailDomainIs("other.example"),
@@ -112,7 +111,7 @@ def policies(draw: st.DrawFn, *, as_meant: bool) -> list[Policy]:
     """`as_meant`: who passes more is let in by an allow and escapes a deny; else posture may stand anywhere."""
     found = []
     for number in range(draw(st.integers(1, 4))):
-        decision = draw(st.sampled_from(["allow", "allow", "allow", "deny"]))
+        decision = draw(st.sampled_from(["allow"] * 5 + ["deny"]))
         toward, away = (for_it, against_it) if decision == "allow" else (against_it, for_it)
         include, exclude = (toward, away) if as_meant else (anything, anything)
         found.append(
@@ -154,7 +153,7 @@ TRAFFIC = ["", 'http.request.host == "wiki.corp.example"', "http.conn.src_ip in 
 def gateway_rules(draw: st.DrawFn) -> list[GatewayRule]:
     """Allows for devices that pass, blocks of those that do not or that fail: the only ways that absence cannot turn."""
     found = []
-    for number in range(draw(st.sampled_from([0, 0, 0, 1, 1, 2, 3]))):
+    for number in range(draw(st.sampled_from([0, 0, 0, 0, 1, 2, 3]))):
         action = draw(st.sampled_from(["allow", "block"]))
         posture = joined(passes) if action == "allow" else joined(st.one_of(does_not_pass, fails))
         found.append(

@@ -140,3 +140,18 @@ def test_the_path_leads_to_the_decision(
     assert named <= applying
     if len(explanation.readings) == 1:
         assert named == applying
+
+
+def test_numbers_that_look_like_an_address_are_numbers() -> None:
+    rule = a_rule('any(app.ids[*] in {7}) or http.request.method == "PUT"')
+    explanation = explained(a_snapshot(rules=[rule]), a_request(facts={"app.ids": (4, 1099511627776)}))
+    told = [step.details.get("received") for step in steps_of(explanation) if step.kind == "condition"]
+    assert {"app.ids": [4, 1099511627776]} in told
+    address = explained(a_snapshot(rules=[a_rule("http.conn.src_ip in {192.0.2.0/24}")]), a_request(source_ip="198.51.100.7"))
+    told = [step.details.get("received") for step in steps_of(address) if step.kind == "condition"]
+    assert {"http.conn.src_ip": "198.51.100.7"} in told
+
+
+def test_a_path_that_is_too_odd_is_denied_and_has_no_readings() -> None:
+    explanation = explained(a_snapshot(an_application(a_policy("bypass"))), a_request("/" + "%2561;%5c//." * 300))
+    assert (explanation.decision.reason, explanation.readings) == ("path_ambiguous", ())

@@ -189,6 +189,9 @@ TRAFFIC = st.sampled_from([
     'http.request.uri.path wildcard "/x*"',
     'http.request.method == "PUT" xor http.request.host == "a.corp.example"',
     'lower(http.request.host) == "a.corp.example"',
+    "http.conn.src_ip == 192.0.2.1",
+    "http.conn.src_ip in {192.0.2.1 2001:db8::1}",
+    'any(http.request.domains[*] == "c.test") and http.conn.src_ip == 192.0.2.1',
 ])  # fmt: skip
 IDENTITY = st.sampled_from(["", 'identity.email == "ada@corp.example"', 'any(identity.groups[*].name in {"Finance"})'])
 RULES = st.lists(st.tuples(TRAFFIC, IDENTITY, st.sampled_from(["", NOT_PASSED, PASSED]), st.booleans()), max_size=8)
@@ -208,19 +211,33 @@ def holds(rule: GatewayRule, scene: Scene) -> bool:
     path=st.sampled_from(["/x", "/y"]),
     email=st.sampled_from([None, "ada@corp.example", "eve@corp.example"]),
     device=st.sampled_from([NOBODY, PASSING, FAILING]),
+    source_ip=st.sampled_from([None, "192.0.2.1", "192.0.2.2", "2001:db8::1"]),
 )
 def test_the_index_changes_no_answer(
-    parts: list[tuple[str, str, str, bool]], host: str, method: str, path: str, email: str | None, device: ResolvedDevice
+    parts: list[tuple[str, str, str, bool]],
+    host: str,
+    method: str,
+    path: str,
+    email: str | None,
+    device: ResolvedDevice,
+    source_ip: str | None,
 ) -> None:
     rules: list[GatewayRule] = [
         a_rule(traffic, identity=identity, device_posture=posture, action="block" if blocks else "allow", precedence=number)
         for number, (traffic, identity, posture, blocks) in enumerate(parts)
     ]
     snapshot = a_snapshot(OPEN, rules=rules)
-    request = a_request(path, host=host, method=method, email=email)
+    request = a_request(path, host=host, method=method, email=email, source_ip=source_ip)
     scene = Scene(request, device, snapshot.rules.checks, NOW, path.encode())
     one_by_one = next((rule.id for rule in rules if holds(rule, scene)), None)
     assert winner(snapshot, request, device) == one_by_one
+
+
+@pytest.mark.parametrize("traffic", ["http.conn.src_ip == 192.0.2.1", "http.conn.src_ip in {192.0.2.1}"])
+def test_an_address_is_one_value_to_the_index(traffic: str) -> None:
+    snapshot = a_snapshot(OPEN, rules=[a_rule(traffic)])
+    assert winner(snapshot, a_request(source_ip="192.0.2.1")) == "rule-1"
+    assert winner(snapshot, a_request(source_ip="192.0.2.2")) is None
 
 
 def test_rules_on_other_hosts_are_not_even_looked_at() -> None:

@@ -18,7 +18,7 @@ from watchword.v1 import posture_pb2 as wire
 from watchword_server.core.model import Decision, DeviceId
 from watchword_server.peer import Peer
 from watchword_server.rehearsal.running import Ran, run
-from watchword_server.rehearsal.scenarios import Scenario, ScenarioFile, load_scenarios
+from watchword_server.rehearsal.scenarios import RefusedToken, Scenario, ScenarioFile, load_scenarios
 
 CASES: Final = Path(__file__).resolve().parents[1] / "cases"
 FILES: Final = {path.parent.name: load_scenarios(path) for path in sorted(CASES.glob("*/scenarios.yaml"))}
@@ -157,9 +157,11 @@ async def stand(world: World, scenario: Scenario, credential: Credential) -> Non
         await world.devices.revoke(DeviceId(device.device_id))
 
 
-async def service_token(world: World, name: str | None) -> list[tuple[str, str]]:
+async def service_token(world: World, name: str | RefusedToken | None) -> list[tuple[str, str]]:
     if name is None:
         return []
+    if isinstance(name, RefusedToken):
+        return [("CF-Access-Client-Id", "0123456789abcdef.access"), ("CF-Access-Client-Secret", "0" * 64)]
     issued = await world.house.operators.tokens.service_tokens.issue(name)
     return [("CF-Access-Client-Id", issued.client_id), ("CF-Access-Client-Secret", issued.client_secret)]
 
@@ -197,7 +199,7 @@ class Theatre:
         return self._worlds[name]
 
     def _document(self, file: ScenarioFile) -> dict[str, Any]:
-        document: dict[str, Any] = json.loads(json.dumps(file.rules.file.text.value))
+        document: dict[str, Any] = json.loads(json.dumps(file.rules.files.files[0].text.value))
         for entry in document.get("certificates", []):
             entry["pem"] = self._pki.issuing.pem.decode()
         for caller in document.get("callers", []):

@@ -32,6 +32,53 @@ def test_lists_come_from_a_file(tmp_path: Path) -> None:
     assert "no list `home`" in run("http.conn.src_ip in $home", "--lists", str(lists)).stderr
 
 
+@pytest.mark.parametrize(
+    ("kind", "items", "field", "told"),
+    [
+        ("IP", ["10.0.0.0/8"], "http.conn.src_ip", "true"),
+        ("Ip", ["10.0.0.0/8"], "http.conn.src_ip", "true"),
+        ("EMAIL", ["Ada@corp.example"], "identity.email", "true"),
+        ("Bytes", ["ada@corp.example"], "identity.email", "true"),
+        ("ip", ["10.0.0.0/8"], "http.conn.src_ip", "`ip` of `l` is no type of a list"),
+        ("Foo", [], "http.conn.src_ip", "`Foo` of `l` is no type of a list: write"),
+        ("EMAIL", ["10.0.0.0/8"], "http.conn.src_ip", "is not an email address"),
+        ("EMAIL", ["ada@corp.example"], "http.conn.src_ip", "`l` is a list of no addresses"),
+        ("IP", ["10.0.0.1 10.0.0.2"], "http.conn.src_ip", "is not one address"),
+        ("Int", ["1"], "http.conn.src_ip", "is no Int: write a whole number"),
+    ],
+)
+def test_types_of_lists(tmp_path: Path, kind: str, items: list[object], field: str, told: str) -> None:
+    lists = tmp_path / "lists.json"
+    lists.write_text(json.dumps({"l": {"type": kind, "items": items}}))
+    context = json.dumps({"http.conn.src_ip": "10.1.1.1", "identity.email": "ada@corp.example"})
+    answer = run(f"{field} in $l", "--lists", str(lists), "--context", "-", given=context)
+    assert told in answer.output
+    assert (answer.exit_code == 0) is (told == "true")
+
+
+def test_the_settings_say_how_it_is_read(tmp_path: Path) -> None:
+    config = tmp_path / "watchword.toml"
+    config.write_text("[rules]\nmissing_not_equal = false\n")
+    assert run('http.src_ip.geo.country != "PT"').stdout == "true\n"
+    assert run('http.src_ip.geo.country != "PT"', "--config", str(config)).stdout == "false\n"
+
+
+@pytest.mark.parametrize(
+    ("expression", "told"),
+    [
+        ('any(identity.groups[*].nme == "x")', "unknown member `nme` of `identity.groups`: did you mean `name`?"),
+        ('any(identity.groups[*]["x"] == "x")', "unknown member `x` of `identity.groups`: there are `email`, `id`, `name`"),
+        ('any(identity.groups.nme[*] == "x")', "unknown member `nme`"),
+        ('identity.groups == "x"', "`any(identity.groups[*].name == …)`"),
+        ("net.dst.port == 22", "`net.dst.port` is a field of `filters: [l4]`"),
+        ('dns.fqdn == "x"', "is a field of `filters: [dns]`"),
+        ("http.conn.src_ip in $Bad", "a list's name is expected: lower-case letters, digits, `_`, and dots and dashes inside"),
+    ],
+)
+def test_the_remedy_is_in_the_message(expression: str, told: str) -> None:
+    assert told in run(expression).stderr
+
+
 def test_a_fault_is_shown_with_its_place() -> None:
     answer = run('http.request.hots == "x"')
     assert answer.exit_code == 1

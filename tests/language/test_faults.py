@@ -92,7 +92,7 @@ def test_a_mutated_expression_is_read_or_refused_with_a_place(text: str, data: s
         ("len(host, host) == 1", "1:11: `len` takes at most one argument"),
         ('labels[0] == "a"', '1:7: Map<Bytes> has no such element: write `[*]` or `["key"]`'),
         ("labels == 1", "1:8: `==` does not take a Map<Bytes>: take one element by an index"),
-        ("disks == 1", "1:7: `==` does not take an Array<Map<Bytes>>: take one element by an index"),
+        ("disks == 1", "1:7: `==` does not take an Array<Map<Bytes>>: compare a member of each"),
         ("labels", "1:7: an operator is expected; compare each element of Map<Bytes>"),
         ("port[0] == 1", "1:5: Int has no such element: compare it without an index"),
         ('tags[-1] == "a"', "1:6: an index is expected"),

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from rehearsal.files import HOST, a_document, a_rule, written
+from rehearsal.files import HOST, a_check, a_document, a_rule, written
 from rehearsal.test_diffing import ADA, POSTURE, loaded, of_ada, recorded
 from rehearsal.test_scenario_files import a_file, a_scenario
 
@@ -54,6 +54,26 @@ def test_check(rules: Path, worrying: Path, broken: Path) -> None:
     assert "gateway_rules.rule.traffic: 1:1: " in refused.stderr
     assert "^^^" in refused.stderr
     assert watchword("check", "nowhere.yaml").returncode == 2
+
+
+def test_several_files_are_checked_as_one(tmp_path: Path, broken: Path) -> None:
+    whole = a_document(gateway_rules=[a_rule("http.conn.src_ip in {192.0.2.0/24}", report_only=True)])
+    policies = written(tmp_path / "policies.yaml", {"policies": whole.pop("policies")})
+    rest = written(tmp_path / "rest.yaml", whole)
+    assert watchword("check", rest).returncode == 1
+    found = watchword("check", policies, rest)
+    assert (found.returncode, found.stderr) == (0, "2 files: no errors, 1 warning, 1 note\n")
+    assert all(line.startswith((f"{rest}:", "    ")) for line in found.stdout.splitlines())
+    record = json.loads(watchword("check", policies, rest, "--json").stdout)["findings"][0]
+    assert (record["file"], record["path"][:2]) == (str(rest), ["gateway_rules", 0])
+
+    more = written(tmp_path / "more.yaml", {"policies": [{"name": "eve", "decision": "alow"}], "unmatched": "allow"})
+    other = written(tmp_path / "other.yaml", {"unmatched": "deny", "nonsense": 1})
+    lines = watchword("check", policies, rest, more, other).stderr.splitlines()
+    assert [line.split(": ")[0].split(":")[0] for line in lines] == [str(more)] * 3 + [str(other)] * 2
+    assert any(line.startswith(f"{other}:") and "`nonsense` is not known here" in line for line in lines)
+    unread = written(tmp_path / "unread.yaml", "policies: [")
+    assert watchword("check", policies, unread).stderr.startswith(f"{unread}:")
 
 
 def test_check_for_scripts(worrying: Path, broken: Path) -> None:
@@ -118,6 +138,20 @@ def test_diff(tmp_path: Path, how: str) -> None:
     assert (same.returncode, json.loads(same.stdout)["changed"]) == (0, [])
 
 
+def test_diff_says_where_it_cannot_tell(tmp_path: Path, rules: Path) -> None:
+    """Exit code 3 is no promise that nothing changes."""
+    for text in ("", '{"event": "posture_result"}\n', '{"event": "decision"}\n'):
+        assert watchword("diff", rules, rules, "--decisions", written(tmp_path / "log", text)).returncode == 3
+    old = loaded(tmp_path, "old", policies=[of_ada(require=POSTURE)])
+    changed = [a_check(input={**a_check()["input"], "cn": "other"})]
+    loaded(tmp_path, "new", policies=[of_ada(require=POSTURE)], checks=changed)
+    device = {"id": "dev", "results": {"laptop": {"passed": True, "age": "60s"}}}
+    log = written(tmp_path / "log", json.dumps(recorded(old, identity=ADA, device=device)) + "\n")
+    done = watchword("diff", tmp_path / "old.yaml", tmp_path / "new.yaml", "--decisions", log)
+    assert done.returncode == 3
+    assert "1 decision cannot be told: a check is new" in done.stderr
+
+
 def test_diff_of_what_cannot_be_used(tmp_path: Path, rules: Path, broken: Path) -> None:
     log = written(tmp_path / "log", "")
     assert watchword("diff", rules, broken, "--decisions", log).returncode == 2
@@ -125,8 +159,8 @@ def test_diff_of_what_cannot_be_used(tmp_path: Path, rules: Path, broken: Path) 
     cut_off = tmp_path / "log.gz"
     cut_off.write_bytes(gzip.compress(b'{"event": "x"}\n' * 1000)[:-20])
     done = watchword("diff", rules, rules, "--decisions", cut_off)
-    assert done.returncode == 0
-    assert done.stderr.endswith("1 line could not be read\n")
+    assert done.returncode == 3
+    assert "1 line could not be read\nthe log has no decision" in done.stderr
 
 
 def test_stats(tmp_path: Path) -> None:
@@ -136,6 +170,7 @@ def test_stats(tmp_path: Path) -> None:
         a_rule(device_posture='not(any(device_posture.checks.passed[*] == "laptop"))', name="by-posture", precedence=30),
         a_rule(name="all", precedence=40),
         a_rule('not(http.request.method == "GET")', name="negated", precedence=50),
+        a_rule(name="off", precedence=60, enabled=False),
     ]
     lists = [{"name": "nets", "type": "IP", "items": [{"value": "192.0.2.0/24"}]}]
     wild = {"name": "any", "type": "self_hosted", "domain": "*.corp.example", "policies": ["ada"]}
@@ -144,6 +179,7 @@ def test_stats(tmp_path: Path) -> None:
     path = written(tmp_path / "rules.yaml", document)
     found = json.loads(watchword("stats", path, "--json").stdout)
     assert found["entries"]["gateway rules, enabled"] == 5
+    assert found["entries"]["gateway rules, disabled"] == 1
     assert found["hosts"] == {"exact": 1, "with a wildcard": 1}
     (http,) = found["gateway"]
     assert http["indexed"] == {"http.request.host": 1}
@@ -166,3 +202,16 @@ def test_the_settings_say_how_expressions_are_read(tmp_path: Path) -> None:
     assert "absence-opens-allow" not in watchword("check", path, "--config", config).stdout
     wrong = written(tmp_path / "wrong.toml", "[rules]\nnonsense = 1\n")
     assert watchword("check", path, "--config", wrong).returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("request_arguments", "told"),
+    [
+        ((f"https://{HOST}/", "GET"), f"`https://{HOST}/` is no method: write the method first"),
+        (("GET", HOST), f"`{HOST}` is no absolute URL: write one like"),
+    ],
+)
+def test_explain_says_which_argument_is_wrong(request_arguments: tuple[str, str], told: str) -> None:
+    done = subprocess.run([WATCHWORD, "explain", "--request", *request_arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert told in done.stderr

@@ -74,7 +74,7 @@ def test_ids_of_the_server_are_not_those_of_the_file(tmp_path: Path) -> None:
     gone = loaded(tmp_path, "new", policies=policies[:1], applications=[{**applications[0], "policies": ["ada"]}])
     found = difference(rules, gone, *records)
     assert [(one.kind, str(one.before), str(one.after)) for one in found.changed] == [
-        ("allow→deny", "policy machines", "no_device")
+        ("allow→deny", "policy machines", "service_token_refused")
     ]
     assert found.unchanged == 1
 
@@ -120,6 +120,18 @@ def test_a_check_that_asks_for_something_else_may_judge_either_way(tmp_path: Pat
     assert dict(found.not_told) == {"a check is new or asks for something else, and nobody knows who would pass it": 1}
 
 
+def test_more_new_checks_than_can_be_tried_cannot_be_told(tmp_path: Path) -> None:
+    """All passing and all failing change nothing; one that passes and one that fails would."""
+    old = loaded(tmp_path, "old", policies=[of_ada(require=POSTURE)])
+    checks = [a_check(), *({**a_check(), "name": f"new-{number}"} for number in range(5))]
+    require, exclude = ([{"device_posture": {"integration_uid": f"new-{number}"}}] for number in (0, 1))
+    another = {"name": "another", "decision": "allow", "include": [{"everyone": {}}], "require": require, "exclude": exclude}
+    new = loaded(tmp_path, "new", policies=[of_ada(require=POSTURE), another], checks=checks)
+    found = difference(old, new, recorded(old, device=a_device(passed=False)))
+    assert (found.unchanged, found.changed) == (0, [])
+    assert dict(found.not_told) == {"more is unknown of it than can be tried, a few things at a time": 1}
+
+
 def test_a_query_that_was_not_logged(tmp_path: Path) -> None:
     """Where old and new rules ask the same of it, it does not matter what it was."""
     query = 'http.request.uri.query contains "secret"'
@@ -141,12 +153,18 @@ def test_a_query_that_was_not_logged(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("record", "count"),
-    [(None, "unreadable"), ([], "unreadable"), ({"event": "posture_result"}, "skipped"), ({"event": "decision"}, "unreadable")],
+    [(None, "unreadable"), ([], "unreadable"), ({"event": "posture_result"}, "skipped")],
 )
 def test_lines_that_are_no_decisions_are_counted(tmp_path: Path, record: object, count: str) -> None:
     rules = loaded(tmp_path, "rules")
     found = difference(rules, rules, record)
     assert (getattr(found, count), found.decided) == (1, 0)
+
+
+def test_a_decision_in_another_form_cannot_be_told(tmp_path: Path) -> None:
+    rules = loaded(tmp_path, "rules")
+    found = difference(rules, rules, {"event": "decision"})
+    assert (found.decided, found.unchanged, found.not_told) == (1, 0, {"it is in a form that this version does not read": 1})
 
 
 def test_why_names_the_rule_that_decided(tmp_path: Path) -> None:

@@ -82,6 +82,51 @@ GATEWAY: list[tuple[str, list[dict[str, Any]], list[str]]] = [
     ("a path on a domain", [a_rule('any(http.request.domains[*] == "corp.example") and http.request.uri.path == "/admin"')], []),
     ("a rule that only reports", [a_rule(ON_HOST, report_only=True)], ["report-only"]),
     ("a disabled rule", [a_rule('http.request.host == "Wiki"', enabled=False)], []),
+    (
+        "a rule that does not say whether it is on",
+        [{key: value for key, value in a_rule(ON_HOST).items() if key != "enabled"}],
+        ["disabled-rule"],
+    ),
+    ("a block of everything", [a_rule()], ["blocks-everything"]),
+    (
+        "an allow of a host before a block of a part of it",
+        [a_rule(ON_HOST, action="allow"), a_rule(f'{ON_HOST} and http.request.method == "PUT"', name="later", precedence=20)],
+        ["allow-hides-block"],
+    ),
+    (
+        "an allow of several hosts before a block of one, its conditions in another order and expression",
+        [
+            a_rule(
+                f'http.request.host in {{"{HOST}" "b.example"}}', identity='identity.email == "ada@corp.example"', action="allow"
+            ),
+            a_rule(f'identity.email == "ada@corp.example" and {ON_HOST}', name="later", precedence=20),
+        ],
+        ["absence-lifts-block", "allow-hides-block"],
+    ),
+    (
+        "an allow of one host before a block of several",
+        [a_rule(ON_HOST, action="allow"), a_rule(f'http.request.host in {{"{HOST}" "b.example"}}', name="later", precedence=20)],
+        [],
+    ),
+    (
+        "an allow of a part of a host before a block of it",
+        [a_rule(f'{ON_HOST} and http.request.method == "GET"', action="allow"), a_rule(ON_HOST, name="later", precedence=20)],
+        [],
+    ),
+    ("a host with a star", [a_rule('http.request.host in {"a.example" "*.corp.example"}')], ["never-true"]),
+    ("a domain with a star", [a_rule('any(http.request.domains[*] == "*.corp.example")')], ["never-true"]),
+    ("a wildcard", [a_rule('http.request.host wildcard "*.corp.example"')], ["beyond-gateway"]),
+    ("a host with its port", [a_rule('http.request.host == "wiki.corp.example:443"')], ["never-true"]),
+    ("a host that is an address", [a_rule('http.request.host == "[2001:db8::1]"')], []),
+    ("a host with umlauts", [a_rule('http.request.host == "bücher.example"')], ["never-true"]),
+    ("a host with its scheme", [a_rule('http.request.host == "https://wiki.corp.example/"')], ["never-true"]),
+    ("the end of a host", [a_rule('http.request.host contains ".corp"')], ["beyond-gateway"]),
+    ("a port that is none", [a_rule("net.dst.port == 70000", filters=["l4"])], ["never-true"]),
+    ("ports", [a_rule("net.dst.port in {22 8000..8080}", filters=["l4"])], []),
+    ("ports that are none", [a_rule("net.dst.port in {22 65536..70000}", filters=["l4"])], ["never-true"]),
+    ("evidence of nothing", [a_rule(ON_HOST, evidence={"level": "proven"})], ["evidence-of-nothing"]),
+    ("evidence of a check", [a_rule(device_posture=f"not({PASSED})", evidence={"level": "proven", "max_age": "5m"})], []),
+    ("evidence too young", [a_rule(device_posture=f"not({PASSED})", evidence={"max_age": "4m"})], ["max-age-under-schedule"]),
     ("more than Gateway documents", [a_rule(f"!({ON_HOST})")], ["beyond-gateway"]),
 ]
 
@@ -127,6 +172,41 @@ def test_policies(tmp_path: Path, policy: dict[str, Any], found: list[str]) -> N
     assert codes(tmp_path, policies=[policy], groups=GROUPS) == found
 
 
+YOUNG = [{"device_posture": {"integration_uid": "laptop", "evidence": {"max_age": "1m"}}}]
+
+
+@pytest.mark.parametrize(
+    ("policy", "found"),
+    [
+        (a_policy(include=EMAIL, evidence={"level": "proven"}), ["evidence-of-nothing"]),
+        (a_policy(include=EMAIL, require=POSTURE, evidence={"level": "proven"}), []),
+        (a_policy(include=EMAIL, require=POSTURE, evidence={"max_age": "1m"}), ["max-age-under-schedule"]),
+        (a_policy(include=EMAIL, require=YOUNG), ["max-age-under-schedule"]),
+        (a_policy(include=EMAIL, require=[{"group": {"id": "managed"}}], evidence={"level": "proven"}), []),
+    ],
+)
+def test_evidence(tmp_path: Path, policy: dict[str, Any], found: list[str]) -> None:
+    assert codes(tmp_path, policies=[policy], groups=[{"name": "managed", "include": POSTURE}]) == found
+
+
+def test_a_credential_left_out_is_told_once_where_it_is_written(tmp_path: Path) -> None:
+    users = [{**a_policy(include=[{"group": {"id": "without"}}]), "name": name} for name in ("ada", "eve")]
+    loaded = load_rules(written(tmp_path / "rules.yaml", a_document(policies=users, groups=GROUPS)))
+    (finding,) = findings_in(loaded)
+    assert finding.problem.path == ("groups", 2, "exclude", 0)
+    assert "is let in by `ada` (and 1 more)" in finding.problem.message
+
+
+@pytest.mark.parametrize(("resolvers", "found"), [([], ["no-resolver"]), (["client_certificate"], [])])
+def test_a_caller_that_finds_no_device(tmp_path: Path, resolvers: list[str], found: list[str]) -> None:
+    caller = {"name": "edge", "authenticate": {"unix_socket": True}, "may_assert": ["client_certificate"], "resolvers": resolvers}
+    assert codes(tmp_path, callers=[caller]) == found
+
+
+def test_an_application_without_a_policy(tmp_path: Path) -> None:
+    assert codes(tmp_path, applications=[{"name": "wiki", "type": "self_hosted", "domain": HOST}]) == ["no-policy"]
+
+
 def test_a_policy_of_one_application_is_looked_at_too(tmp_path: Path) -> None:
     own = {"decision": "allow", "include": [{"everyone": {}}]}
     application = {"name": "wiki", "type": "self_hosted", "domain": HOST, "policies": [own]}
@@ -149,7 +229,7 @@ def test_what_is_true_of_the_whole(tmp_path: Path) -> None:
 def test_a_finding_has_its_place_and_what_to_write_instead(tmp_path: Path) -> None:
     path = written(tmp_path / "rules.yaml", a_document(gateway_rules=[a_rule(ON_HOST, device_posture=PASSED)]))
     (finding,) = findings_in(load_rules(path))
-    line = path.read_text().splitlines()[load_rules(path).file.position(finding.problem.path).line - 1]  # type: ignore[union-attr]  # it is there
+    line = path.read_text().splitlines()[load_rules(path).files.position(finding.problem.path)[1].line - 1]  # type: ignore[union-attr]  # it is there
     assert '"device_posture"' in line
     assert finding.problem.message.startswith("1:1: ")
     assert "write" in finding.problem.message or "as `not(" in finding.problem.message

@@ -1,12 +1,15 @@
 """A scenario file is read strictly: every mistake is told at once, with its line and what to write instead."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rehearsal.files import HOST, a_document, written
+from watchword_server.core.certificates import REASONS
 from watchword_server.doors.requests import split_authority, split_url
+from watchword_server.rehearsal.reasons import DECISION_REASONS
 from watchword_server.rehearsal.requests import target_of
 from watchword_server.rehearsal.running import run
 from watchword_server.rehearsal.scenarios import load_scenarios
@@ -96,6 +99,42 @@ def test_the_rule_file_is_beside_it_and_its_mistakes_are_its_own(tmp_path: Path)
         load_scenarios(written(tmp_path / "scenarios.yaml", a_file()))
     with pytest.raises(RefusedFileError, match="cannot be read"):
         load_scenarios(written(tmp_path / "scenarios.yaml", a_file(rules="nowhere.yaml")))
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        (
+            {"identity": {"mail": "ada@corp.example"}},
+            "identity.mail: `mail` is not known of a user: write the user's address as `email`",
+        ),
+        ({"identity": {"groups": [{"nme": "x"}]}}, "unknown member `nme` of `identity.groups`: did you mean `name`?"),
+        (
+            {"expect": {"decision": "deny", "reason": "no_devise"}},
+            "`no_devise` is no reason that it can have: did you mean `no_device`?",
+        ),
+        ({"certificate": {"refused": "expired"}}, "`expired` is no reason that it can have: docs/reasons.md has them"),
+        ({"service_token": {"refused": False}}, "write it, or `refused: true`"),
+        ({"expect": {"reason": "no_device"}}, "expect.decision: `decision` is missing: write `allow` or `deny`"),
+        ({"request": {}}, "request.url: `url` is missing: write one like"),
+    ],
+)
+def test_what_to_write_instead(tmp_path: Path, fields: dict[str, Any], told: str) -> None:
+    (line,) = refused(tmp_path, a_file(a_scenario(**fields)))
+    assert told in line
+
+
+def test_a_rule_file_that_is_not_there_is_told_where_it_is_named(tmp_path: Path) -> None:
+    (line,) = refused(tmp_path, a_file(rules="nowhere.yaml"))
+    assert line.startswith("scenarios.yaml:2:")
+
+
+def test_the_reasons_are_those_of_the_docs() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "reasons.md").read_text()
+    table = page.split("## Decisions")[1].split("\n## ")[0]
+    rows = {code for row in re.findall(r"^\| (`.*?`) \|", table, flags=re.MULTILINE) for code in re.findall(r"`([a-z_]+)`", row)}
+    of_a_server = {"request_malformed", "caller_refused", "store_unavailable", "overloaded", "internal"}
+    assert rows - of_a_server == DECISION_REASONS - REASONS
 
 
 def test_what_came_instead_is_told_in_words(tmp_path: Path) -> None:

@@ -122,5 +122,5 @@ def test_only_the_last_few_snapshots_are_kept() -> None:
     for revision in range(20):
         rules.current = replace(EMPTY_SNAPSHOT, rules=replace(EMPTY_SNAPSHOT.rules, revision=revision))
     kept = [revision for revision in range(20) if rules.of_revision(revision) is not None]
-    assert kept == list(range(12, 20))
+    assert kept == list(range(16, 20))
     assert rules.of_revision(19) is rules.current

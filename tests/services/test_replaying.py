@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from services.values import NOW, a_device
 from watchword_server.core.decide import decide
 from watchword_server.core.facts import COUNTRY, REPORTABLE
+from watchword_server.core.language.gateway import MEMBERS
 from watchword_server.core.language.types import BOOL, BYTES, INT, IP, ArrayOf, MapOf, Type
 from watchword_server.core.model import (
     AccessRequest,
@@ -148,6 +149,9 @@ def values(kind: Type) -> st.SearchStrategy[Any]:
 
 
 def _fact(name: str) -> st.SearchStrategy[tuple[str, Value]]:
+    if name in MEMBERS:
+        records = st.dictionaries(st.sampled_from(sorted(MEMBERS[name])).map(str.encode), values(BYTES), max_size=2)
+        return st.tuples(st.just(name), st.lists(records, max_size=2).map(tuple))
     return st.tuples(st.just(name), values(REPORTABLE[name]))
 
 

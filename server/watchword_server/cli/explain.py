@@ -51,6 +51,10 @@ def explain(
         _explain_decision(decision_id, data, as_json=as_json)
     elif request is not None:
         method, url = request
+        if "://" in method:
+            raise click.UsageError(f"`{method}` is no method: write the method first, then the URL, as in --request GET {method}")
+        if "://" not in url:
+            raise click.UsageError(f"`{url}` is no absolute URL: write one like `https://wiki.corp.example/`")
         body = {
             "method": method.upper(),
             "url": url,
@@ -129,7 +133,7 @@ def _print_record(record: Mapping[str, Any]) -> None:
     port = f":{request['port']}" if request.get("port") else ""
     click.echo(
         f"request   {request['method']} {request['scheme']}://{request['host']}{port}{request['path']} "
-        f"from {request['source_ip'] or 'nobody knows where'}"
+        f"from {request['source_ip'] or 'an unknown address'}"
     )
     click.echo(f"user      {record['user_email'] or 'none named'}")
     where = f"{device['id']} ({device['name']}), {device['state']}" if device["id"] else device["reason"]

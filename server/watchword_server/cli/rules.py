@@ -38,12 +38,14 @@ def rules() -> None:
 
 
 @rules.command()
-@click.argument("file", type=_FILE)
+@click.argument("files", nargs=-1, required=True, type=_FILE, metavar="FILE...")
 @click.option("--strict", is_flag=True, help="Exit code 1 for warnings too.")
 @CONFIG
 @JSON
-def check(file: Path, *, strict: bool, config: Path | None, as_json: bool) -> None:
-    """Tell all that is wrong in FILE, and all that may be.
+def check(files: Sequence[Path], *, strict: bool, config: Path | None, as_json: bool) -> None:
+    """Tell all that is wrong in each FILE, and all that may be.
+
+    Several are checked together, as one file with the entries of all: write those that refer to one another.
 
     First the errors, as `watchword apply` tells them; if there are none, what is valid and may not be what you meant. Every rule
     in which an absent fact could widen access is told, with why and what to write instead. Exit code 1 for an error, with
@@ -53,7 +55,7 @@ def check(file: Path, *, strict: bool, config: Path | None, as_json: bool) -> No
     Example:  watchword rules check rules.yaml --strict
     """
     try:
-        loaded = load_rules(file, language_of(config))
+        loaded = load_rules(*files, language=language_of(config))
     except RefusedFileError as error:
         if as_json:
             click.echo(json.dumps({"errors": list(error.lines), "findings": []}))
@@ -63,23 +65,24 @@ def check(file: Path, *, strict: bool, config: Path | None, as_json: bool) -> No
     if as_json:
         click.echo(json.dumps({"errors": [], "findings": [_finding_record(finding, loaded) for finding in findings]}))
     for finding in [] if as_json else findings:
-        first, *excerpt = loaded.file.explain(ConfigurationError([finding.problem]))[0].split("\n")
+        first, *excerpt = loaded.files.explain(ConfigurationError([finding.problem]))[0].split("\n")
         click.echo("\n".join([f"{first} [{finding.weight}: {finding.code}]", *excerpt]))
     warnings = sum(finding.weight is Weight.WARNING for finding in findings)
-    click.echo(f"{file}: no errors, {_count(warnings, 'warning')}, {_count(len(findings) - warnings, 'note')}", err=True)
+    what = str(files[0]) if len(files) == 1 else f"{len(files)} files"
+    click.echo(f"{what}: no errors, {_count(warnings, 'warning')}, {_count(len(findings) - warnings, 'note')}", err=True)
     if strict and warnings:
         _exit(1)
 
 
 def _finding_record(finding: Finding, loaded: LoadedRules) -> dict[str, object]:
-    position = loaded.file.position(finding.problem.path)
+    name, position = loaded.files.position(finding.problem.path)
     return {
         "code": finding.code.value,
         "weight": finding.weight.value,
-        "file": loaded.file.name,
+        "file": name,
         "line": None if position is None else position.line,
         "column": None if position is None else position.column,
-        "path": list(finding.problem.path),
+        "path": list(loaded.files.place(finding.problem.path)[1]),
         "message": finding.problem.message,
         "excerpt": list(finding.problem.excerpt),
     }
@@ -164,14 +167,15 @@ def diff(old: Path, new: Path, log: Path, *, all_changes: bool, config: Path | N
 
     Each is decided again by the rules of OLD and by those of NEW. Checks, policies and service tokens are told apart by name;
     which device a request came from and what its caller could assert is taken from the log. Exit code 0 if nothing changes, 1 if
-    something does, 2 if a file cannot be used.
+    something does, 2 if a file cannot be used, 3 if nothing that can be told changes, and of some decisions it cannot be told, or
+    the log has none.
 
     \b
     Example:  watchword rules diff rules.yaml new-rules.yaml --decisions /var/lib/watchword/log/decisions.jsonl
     """
     language = language_of(config)
     with _unusable_files():
-        before, after = load_rules(old, language), load_rules(new, language)
+        before, after = load_rules(old, language=language), load_rules(new, language=language)
     differ = Differ(before.snapshot, after.snapshot, all_changes=all_changes)
     try:
         for record in json_lines(log, progress=_progress):
@@ -187,6 +191,10 @@ def diff(old: Path, new: Path, log: Path, *, all_changes: bool, config: Path | N
         click.echo(line, err=True)
     if difference.changed:
         _exit(1)
+    if not difference.decided:
+        click.echo("the log has no decision to compare by: name one with `event` `decision` in its lines", err=True)
+    if difference.not_told or not difference.decided:
+        _exit(3)
 
 
 @contextmanager
@@ -250,7 +258,7 @@ def stats(file: Path | None, data: Path, *, config: Path | None, as_json: bool) 
         found = call(data, "GET", "/api/v1/rules/stats")
     else:
         try:
-            found = statistics_record(load_rules(file, language_of(config)).snapshot)
+            found = statistics_record(load_rules(file, language=language_of(config)))
         except RefusedFileError as error:
             raise RefusedFile(str(error)) from None
     if as_json:

@@ -29,7 +29,7 @@ def _lines(step: Mapping[str, Any], indent: str) -> Iterator[str]:
     left_out = _LEFT_OUT | (_WHY_A_CHECK_FAILED if step["outcome"] == "passed" else frozenset())
     told = ", ".join(f"{name} {_shown(value)}" for name, value in details.items() if name not in left_out and _says(value))
     what = {"device": "device", "check": f"check {title}", "gateway_rule": f"rule {title}"}.get(step["kind"], "")
-    if step["kind"] in {"application", "policy"}:
+    if step["kind"] == "policy" or (step["kind"] == "application" and "unmatched" not in details):
         what = f"{step['kind']} {title}"
     yield f"{indent}{what or title} → {step['outcome']}" + (f"   ({told})" if told else "")
     for inner in step["steps"]:

@@ -9,6 +9,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from watchword_server.configuration.bodies import CompactBody
 from watchword_server.configuration.build import build_entry
 from watchword_server.configuration.consistency import Claims, Page, inconsistencies, page_of, read_objects
 from watchword_server.configuration.document.base import Section
@@ -40,14 +41,24 @@ class RuleBook:
         """The book of all stored entries. Raises `ConfigurationError` if one is not valid, or if they do not hold together."""
         empty = cls(_NO_PAGES, {}, {}, replace(EMPTY_RULE_SET, revision=revision, language=language))
         placed = read_objects(objects, language=language)
-        book, problems = empty.changed([page_of(item) for item in placed])
+        placed.reverse()
+        pages: list[Page] = []
+        while placed:  # popped, here and below: freeing ten thousand models in one go would hold up all other threads
+            pages.append(page_of(placed.pop()))
+        book, problems = empty.changed(pages)
         if problems:
             raise ConfigurationError(problems)
+        while pages:
+            pages.pop()
         return book
 
     def objects(self) -> Iterable[StoredObject]:
         """Every entry as it is stored."""
         return (page.stored for pages in self.pages.values() for page in pages.values())
+
+    def all_pages(self) -> list[object]:
+        """Every page."""
+        return [page for pages in self.pages.values() for page in pages.values()]
 
     def page(self, section: Section, entry_id: str) -> Page | None:
         """One entry."""
@@ -130,7 +141,9 @@ def _built(book: RuleBook, written: Iterable[Page], touched: Iterable[Section]) 
     revisions = {entry_id: page.stored.revision for entry_id, page in book.pages[Section.CERTIFICATES].items()}
     for page in again:
         entry = page.entry if page.section in _NEED_THEIR_ENTRY else None
-        pages[page.section][page.stored.id] = replace(page, entry=entry, value=build_entry(page, revisions))
+        body = page.stored.body if isinstance(page.stored.body, CompactBody) else CompactBody(page.stored.body)
+        value = build_entry(page, revisions)
+        pages[page.section][page.stored.id] = replace(page, stored=replace(page.stored, body=body), entry=entry, value=value)
     after = {**book.pages, **pages}
     sections = {*touched, *(page.section for page in again)}
     parts = {name: value for section in sections for name, value in _part(section, after[section].values())}

@@ -23,7 +23,7 @@ from ruamel.yaml.events import (
 )
 from ruamel.yaml.reader import ReaderError
 
-from watchword_server.configuration.document.base import quoted
+from watchword_server.configuration.document.base import printable, quoted
 from watchword_server.errors import Problem
 
 Path = tuple[str | int, ...]
@@ -39,6 +39,31 @@ _INTEGER = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 _NOT_IN_JSON = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
 _MAX_INTEGER_CHARACTERS = 18  # fits in 63 bits
+_MOST = 2**31 - 1  # no number of a rule file may be larger
+
+# What the parser says, as far as it tells mistakes apart, and what to do; the first that fits. Where it stumbles is often behind
+# the place of the mistake.
+_AFTER_A_BAR = "on a line of its own after `|`"
+_REMEDIES = (
+    (r"character '\\t'", "indent with blanks; a tab cannot stand here"),
+    (
+        r"mapping values are not allowed",
+        f"write a value with `: ` in it in quotes, or {_AFTER_A_BAR}; else indent this line as its neighbours are",
+    ),
+    (
+        r"but (?:found|got) '<scalar>'",
+        f"a quote ended before this: write a value that has quotes itself {_AFTER_A_BAR}, or in quotes of the other kind",
+    ),
+    (r"escape", f"in double quotes `\\` begins an escape: write the value in single quotes, or {_AFTER_A_BAR}"),
+    (r"unexpected end of stream", "a quote is never closed: close it"),
+    (r"(?:found|got) '<stream end>'", "a bracket is never closed: close it"),
+    (r"expected ',' or '[]}]'", "in brackets, write a comma between items, and a value with `: `, commas or brackets in quotes"),
+    (r"could not find expected ':'", "write a key and its value as `key: value`, and indent what belongs to it"),
+    (r"expected <block end>", "indent this line as its neighbours are"),
+    (r"sequence entries are not allowed", "begin a list on the next line, or put the value in quotes"),
+    (r"chomping or indentation", "begin the text on the line after `|` or `>`"),
+    (r"cannot start any token|alphabetic or numeric|node content|not allowed here", "put the value in quotes"),
+)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -84,7 +109,7 @@ def _events(text: str) -> Iterator[Event]:
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         position = Position(1, 1) if mark is None else Position(mark.line + 1, mark.column + 1)
-        raise _UnreadableError(position, f"is not valid YAML: {_one_line(error.problem or 'unknown')}") from error
+        raise _UnreadableError(position, f"is not valid YAML: {_told(error)}") from error
     except ReaderError as error:
         before = text[: error.position]
         position = Position(before.count("\n") + 1, len(before) - before.rfind("\n"))
@@ -95,8 +120,12 @@ def _events(text: str) -> Iterator[Event]:
         raise _UnreadableError(Position(1, 1), "is not valid YAML: a character that does not exist") from error
 
 
-def _one_line(text: str) -> str:
-    return " ".join(text.split()).rstrip(".")
+def _told(error: MarkedYAMLError) -> str:
+    problem = printable(" ".join(str(error.problem or "it cannot be read").split()).rstrip("."))
+    remedy = next(
+        (remedy for fault, remedy in _REMEDIES if re.search(fault, problem)), "look at the quotes and indents before here"
+    )
+    return f"{problem}; {remedy}"
 
 
 @dataclass(slots=True)
@@ -127,7 +156,11 @@ class _Builder:
                 if self._documents > 1:
                     raise _UnreadableError(position, "a second document begins here: write one a file")
             case AliasEvent():
-                raise _UnreadableError(position, "aliases are not supported: write the value out, or use a group")
+                written = quoted(f"*{event.anchor}")
+                message = (
+                    f"{written} without quotes is an alias, which is not supported: put it in quotes, or write the value out"
+                )
+                raise _UnreadableError(position, message)
             case ScalarEvent():
                 self._take_scalar(event, position)
             case MappingStartEvent() | SequenceStartEvent():
@@ -143,7 +176,7 @@ class _Builder:
         value: dict[str, object] | list[object] = {} if isinstance(event, MappingStartEvent) else []
         path = self._place(value, position)
         if event.tag is not None:
-            self._report(path, f"the tag {quoted(str(event.tag))} is not supported: remove it")
+            self._report(path, f"the tag {quoted(str(event.tag))} is not supported: remove it, or put the whole value in quotes")
         self._open.append(_Open(value, path))
 
     def _take_scalar(self, event: ScalarEvent, position: Position) -> None:
@@ -200,7 +233,7 @@ def _scalar(event: ScalarEvent) -> tuple[object, str | None]:
         return "", "holds half a character: write the whole one, in UTF-8"
     plain, _ = event.implicit
     if event.tag not in (None, "!", _STRING_TAG):
-        return text, f"the tag {quoted(str(event.tag))} is not supported: remove it"
+        return text, f"the tag {quoted(str(event.tag))} is not supported: remove it, or put the whole value in quotes"
     return _plain(text) if plain and event.tag is None else (text, None)
 
 
@@ -212,7 +245,7 @@ def _plain(text: str) -> tuple[object, str | None]:
         return _TRUE.fullmatch(text) is not None, None
     if _INTEGER.fullmatch(text):
         if len(text) > _MAX_INTEGER_CHARACTERS:
-            return 0, f"{quoted(text)} is too large a number: put it in quotes if it is text"
+            return 0, f"{quoted(text)} is too large a number: write at most {_MOST}, or put it in quotes if it is text"
         return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10)), None
     number = float(text) if _FLOAT.fullmatch(text) else math.inf if _NOT_IN_JSON.fullmatch(text) else None
     if number is not None and not math.isfinite(number):

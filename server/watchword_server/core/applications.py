@@ -7,14 +7,79 @@ one with, then the host with more written characters, then the path with more, t
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from watchword_server.core.access import CompiledPolicy
 from watchword_server.core.model import RuleMatch
+from watchword_server.core.paths import decoded
 from watchword_server.core.rules import Application, Destination, PolicyDecision
 
 _FIRST = frozenset({PolicyDecision.BYPASS, PolicyDecision.NON_IDENTITY})
+
+
+# ---- Patterns -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class PathPattern:
+    """A written path, cut at its `*`. Matching it takes time linear in the path, however many there are."""
+
+    pieces: tuple[bytes, ...]
+
+    @classmethod
+    def of(cls, path: bytes) -> "PathPattern":
+        """The pattern of a path as it is written."""
+        return cls(tuple(path.split(b"*")))
+
+    def covers(self, path: bytes) -> bool:
+        """Whether the path is what is written, or lies below it."""
+        first, *others = self.pieces
+        if not path.startswith(first):
+            return False
+        place = len(first)
+        if not others:
+            return _ends_segment(path, place)
+        *middle, last = others
+        for piece in middle:  # each at the first place where it fits: if any choice of places matches, this one does
+            place = path.find(piece, place) + len(piece)
+            if place < len(piece):
+                return False
+        if not last:
+            return True
+        while (found := path.find(last, place)) >= 0:
+            if _ends_segment(path, found + len(last)):
+                return True
+            place = found + 1
+        return False
+
+
+def _ends_segment(path: bytes, place: int) -> bool:
+    return place == len(path) or path[place - 1 : place] == b"/" or path[place : place + 1] == b"/"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A path of a host, as it is written and with its escapes decoded, as readings have it; `patterns` None: all of the host."""
+
+    host: str
+    patterns: tuple[PathPattern, ...] | None
+    order: tuple[int, int]  # the lower, the more specific
+
+    @classmethod
+    def of(cls, destination: Destination) -> "Place":
+        """What a destination covers."""
+        path = destination.path.encode()
+        stars = path.count(b"*")
+        patterns = tuple(PathPattern.of(form) for form in dict.fromkeys((path, decoded(path)))) if path else None
+        return cls(destination.host, patterns, (stars - len(path), stars))
+
+    def covers(self, path: bytes) -> bool:
+        """Whether the path is in it."""
+        return self.patterns is None or any(pattern.covers(path) for pattern in self.patterns)
+
+
+# ---- Compiling ------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +88,7 @@ class CompiledApplication:
 
     application: Application
     match: RuleMatch
+    places: tuple[Place, ...]
     policies: tuple[CompiledPolicy, ...]
     own: tuple[CompiledPolicy, ...]  # of `policies`, those that no other application can use
 
@@ -34,21 +100,15 @@ def compile_application(
     return CompiledApplication(
         application=application,
         match=RuleMatch("application", application.id, application.name),
+        places=tuple(map(Place.of, application.destinations)),
         policies=tuple(sorted(policies, key=lambda compiled: compiled.policy.decision not in _FIRST)),
         own=tuple(own),
     )
 
 
-# ---- Patterns -------------------------------------------------------------------------------------------------------------
+# ---- The index ------------------------------------------------------------------------------------------------------------
 
-
-@dataclass(frozen=True, slots=True)
-class _Covered:
-    """A path of a host; `path` None: all of it."""
-
-    path: re.Pattern[bytes] | None
-    order: tuple[int, int]  # the lower, the more specific
-    application: CompiledApplication
+_Covered = tuple[Place, CompiledApplication]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,22 +123,6 @@ class _WildHost:
 def _host_pattern(host: str) -> re.Pattern[str]:
     labels = ("[^.]+" if label == "*" else re.escape(label).replace(r"\*", "[^.]*") for label in host.split("."))
     return re.compile(r"\.".join(labels))
-
-
-def path_pattern(path: str) -> re.Pattern[bytes]:
-    """What a written path covers, to be matched whole."""
-    written = ".*".join(re.escape(part) for part in path.split("*"))
-    below = "" if path.endswith("*") else "(?:/.*)?" if not path.endswith("/") else ".*"
-    return re.compile((written + below).encode(), re.DOTALL)
-
-
-def _covered(destination: Destination, application: CompiledApplication) -> _Covered:
-    path = destination.path
-    stars = path.count("*")
-    return _Covered(path_pattern(path) if path else None, (stars - len(path), stars), application)
-
-
-# ---- The index ------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,31 +149,29 @@ class ApplicationIndex:
 
 
 def _first(covered: Iterable[_Covered], path: bytes) -> CompiledApplication | None:
-    for candidate in covered:
-        if candidate.path is None or candidate.path.fullmatch(path):
-            return candidate.application
+    for place, application in covered:
+        if place.covers(path):
+            return application
     return None
 
 
 def index_applications(applications: Iterable[CompiledApplication]) -> ApplicationIndex:
     """Arranges applications by what they cover."""
     hosts: dict[str, tuple[_Covered, ...]] = {}
-    for host, covered in _by_host(applications):
-        hosts[host] = tuple(sorted((*hosts[host], covered), key=_order)) if host in hosts else (covered,)
+    for application in applications:
+        for place in application.places:
+            entry = (place, application)
+            known = hosts.get(place.host)
+            hosts[place.host] = (entry,) if known is None else tuple(sorted((*known, entry), key=_order))
     wild: dict[str, tuple[_WildHost, ...]] = {}
     for host in [host for host in hosts if "*" in host]:
         literal = host.rpartition("*")[2].partition(".")[2]
         stars = host.count("*")
-        entry = _WildHost(_host_pattern(host), (stars - len(host), stars, host), hosts.pop(host))
-        wild[literal] = (*wild.get(literal, ()), entry)
+        wild_host = _WildHost(_host_pattern(host), (stars - len(host), stars, host), hosts.pop(host))
+        wild[literal] = (*wild.get(literal, ()), wild_host)
     return ApplicationIndex(hosts, wild)
 
 
-def _by_host(applications: Iterable[CompiledApplication]) -> Iterator[tuple[str, _Covered]]:
-    for application in applications:
-        for destination in application.application.destinations:
-            yield destination.host, _covered(destination, application)
-
-
 def _order(covered: _Covered) -> tuple[int, int]:
-    return covered.order
+    place, _ = covered
+    return place.order

@@ -107,6 +107,7 @@ _ORDER: Final = (
     "common_name_mismatch",
     "subject_alternative_name_mismatch",
 )
+REASONS: Final = frozenset(_ORDER)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ reason that was nearest to a grant. Rules that only report are evaluated where t
 grants nothing and blocks what it could block. Where a path can be read in several ways, each has to be allowed.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 from watchword_server.core.access import CompiledPolicy, Truth
@@ -36,7 +37,20 @@ def decide(request: AccessRequest, device: ResolvedDevice, snapshot: RuleSnapsho
     if is_plain(request.path):
         return _decide(request, device, snapshot, now, request.path.encode())
     decisions = [_decide(request, device, snapshot, now, path) for path in readings(request.path)]
-    return next((decision for decision in decisions if not decision.allowed), decisions[0])
+    if not decisions:
+        return Decision(_DENY, "path_ambiguous", (), (), device, now)
+    return next((decision for decision in decisions if not decision.allowed), None) or _together(decisions)
+
+
+def _together(decisions: Sequence[Decision]) -> Decision:
+    """Several readings that are all allowed: what each of them rests on, told as one."""
+    telling = next((decision for decision in decisions if decision.checks), decisions[0])
+    return telling._replace(
+        rules=tuple(dict.fromkeys(rule for decision in decisions for rule in decision.rules)),
+        checks=tuple({(check.check_id, check.standing): check for decision in decisions for check in decision.checks}.values()),
+        errors=tuple(dict.fromkeys(error for decision in decisions for error in decision.errors)),
+        reported=tuple(dict.fromkeys(rule for decision in decisions for rule in decision.reported)),
+    )
 
 
 def _decide(request: AccessRequest, device: ResolvedDevice, snapshot: RuleSnapshot, now: Instant, path: bytes) -> Decision:
@@ -121,14 +135,14 @@ def _standings_named(rule: CompiledGatewayRule, scene: Scene) -> tuple[CheckStan
 
 def _nearest_reason(request: AccessRequest, device: ResolvedDevice, checks: tuple[CheckStanding, ...], *, unknown: bool) -> str:
     """Why no policy granted: what is known to stand in the way of a check that was asked about, else what else was missing."""
+    if request.service_token_refused:  # who shows one is no device
+        return "service_token_refused"
     standings = {check.standing for check in checks}
     if Standing.NO_DEVICE in standings:
         return device.reason
     for standing, reason in _NEAREST:
         if standing in standings:
             return reason
-    if request.service_token_refused:
-        return "service_token_refused"
     return "fact_unknown" if unknown else "no_policy_matched"
 
 

@@ -12,10 +12,12 @@ from typing import Final
 from watchword_server.core.access import Compiler, Truth
 from watchword_server.core.applications import CompiledApplication
 from watchword_server.core.decide import decide
+from watchword_server.core.facts import REPORTABLE
 from watchword_server.core.gateway import PARTS, CompiledGatewayRule, GatewayIndex, parse_part
 from watchword_server.core.language import syntax
 from watchword_server.core.language.compile import compile_node, value_of
 from watchword_server.core.language.parse import Expression
+from watchword_server.core.language.types import IP, ArrayOf, MapOf, Type
 from watchword_server.core.lists import list_key
 from watchword_server.core.model import (
     AccessRequest,
@@ -136,18 +138,16 @@ class _Path:
         details: dict[str, object] = {"id": rule.rule.id, "precedence": rule.precedence, "action": rule.rule.action.value}
         if rule.report_only:
             details["report_only"] = True
-        steps = []
+        steps: list[Step] = []
         try:
             applies = rule.applies(self.scene)
-            for part in PARTS:
-                if getattr(rule.rule, part):
-                    expression = parse_part(rule.rule, part, rule.language)
-                    steps.append(self._expression(part, expression, rule))
-                    if steps[-1].outcome == "false":
-                        break
         except Exception as error:  # noqa: BLE001 - as in `decide`: a rule that fails blocks if it can
             applies = rule.blocks
             details["error"] = type(error).__name__
+        else:
+            for part in PARTS:
+                if getattr(rule.rule, part) and (not steps or steps[-1].outcome != "false"):
+                    steps.append(self._expression(part, parse_part(rule.rule, part, rule.language), rule))
         named = [check_id for check_id in rule.check_ids if check_id in self.scene.checks]
         steps += [_check(self.scene.ask(check_id, check_id, rule.rule.demand), self.scene.now) for check_id in named]
         self.scene.asked.clear()
@@ -222,7 +222,8 @@ class _Path:
                 return f"group {rules.groups[group_id].name}", {}
             case ServiceTokenIs(token_id):
                 expected = rules.service_tokens[token_id].name if token_id in rules.service_tokens else token_id
-                return "service_token", {"expected": expected, "received": scene.request.service_token_id}
+                received = "one that was refused" if scene.request.service_token_refused else scene.request.service_token_id
+                return "service_token", {"expected": expected, "received": received}
             case AnyClientCertificate():
                 return "certificate", {"received": None if scene.device.certificate is None else scene.device.certificate.hex()}
             case CommonNameIs(expected):
@@ -232,13 +233,13 @@ class _Path:
                 return selector.selector, {
                     "fact": selector.fact,
                     "expected": expected_values,
-                    "received": plain(scene[selector.fact]),
+                    "received": plain(scene[selector.fact], REPORTABLE.get(selector.fact)),
                 }
             case FactHas():
                 wanted: dict[str, object] = {"fact": selector.fact, "expected": plain(selector.value)}
                 if selector.attribute is not None:
                     wanted["attribute"] = plain(selector.attribute)
-                return selector.selector, wanted | {"received": plain(scene[selector.fact])}
+                return selector.selector, wanted | {"received": plain(scene[selector.fact], REPORTABLE.get(selector.fact))}
             case _:
                 return type(selector).__name__.lower(), {}
 
@@ -259,7 +260,7 @@ class _Conditions:
         truth = self._truth(node)
         inner = tuple(self.step(operand) for operand in self._that_matter(node, truth=truth))
         details: dict[str, object] = {"text": self._text(node.span)}
-        received = {} if inner else {self._text(value.span): plain(self._value(value)) for value in _values(node)}
+        received = {} if inner else {self._text(value.span): plain(self._value(value), value.type) for value in _values(node)}
         if received:
             details["received"] = received
         return Step("condition", title or str(details["text"]), _OUTCOME[truth], details, inner)
@@ -316,20 +317,20 @@ def _values(node: syntax.Node) -> list[syntax.Field]:
 # ---- Plain values ---------------------------------------------------------------------------------------------------------
 
 
-def plain(value: object) -> object:
-    """A runtime value for people and JSON: text, numbers, lists; long lists are cut."""
+def plain(value: object, kind: Type | None = None) -> object:
+    """A runtime value for people and JSON: text, numbers, lists; long lists are cut. `kind` tells addresses from arrays."""
     match value:
         case bytes():
             return value.decode(errors="backslashreplace")
-        case (4, int(number)):
-            return str(IPv4Address(number))
-        case (6, int(number)):
-            return str(IPv6Address(number))
+        case (int(family), int(number)) if kind is IP:
+            return str(IPv4Address(number) if family == 4 else IPv6Address(number))
         case tuple() | list() | frozenset():
-            shown = [plain(one) for one in list(value)[:_MAX_SHOWN]]
+            inner = kind.element if isinstance(kind, ArrayOf) else None
+            shown = [plain(one, inner) for one in list(value)[:_MAX_SHOWN]]
             return shown if len(value) <= _MAX_SHOWN else [*shown, f"… and {len(value) - _MAX_SHOWN} more"]
         case Mapping():
-            return {str(plain(key)): plain(inner) for key, inner in value.items()}
+            inner = kind.element if isinstance(kind, MapOf) else None
+            return {str(plain(key)): plain(one, inner) for key, one in value.items()}
         case _:
             return value
 

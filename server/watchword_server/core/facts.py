@@ -38,6 +38,7 @@ _OURS: Final[Mapping[str, Type]] = {
 DERIVED: Final = frozenset({
     "http.request.host", "http.request.domains", "http.request.method", "http.request.uri", "http.request.uri.path",
     "http.request.uri.query", "http.request.uri.path_and_query", "http.conn.src_ip", "net.src.ip", "net.dst.port", "net.protocol",
+    "net.sni.domains",
     "identity.email", "identity.groups.id", "identity.groups.name", "identity.groups.email",
 })  # fmt: skip
 REPORTABLE: Final[Mapping[str, Type]] = {

@@ -4,18 +4,20 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 from dataclasses import dataclass, field
 from functools import lru_cache
 from operator import attrgetter
-from typing import Final, Literal
+from typing import Final, Literal, TypeGuard
 
 from watchword_server.core.language import syntax
-from watchword_server.core.language.analysis import exact_values, list_uses, literal_uses, required_values
+from watchword_server.core.language.analysis import exact_values, list_uses, literal_uses, required_values, walk
 from watchword_server.core.language.compile import compile_node
 from watchword_server.core.language.gateway import gateway_scheme
 from watchword_server.core.language.parse import Expression, parse
 from watchword_server.core.language.scheme import Limits, Scheme
+from watchword_server.core.language.types import ArrayOf
 from watchword_server.core.lists import Matcher
 from watchword_server.core.model import CheckId, RuleMatch
 from watchword_server.core.rules import GatewayAction, GatewayRule, LanguageSettings
 from watchword_server.core.scene import Scene, posture_keys
+from watchword_server.errors import ExpressionError
 
 POSTURE_FIELDS: Final = frozenset({"device_posture.checks.passed", "device_posture.checks.failed"})
 # A rule is found by one field that it requires a value of: by the first of these, else by any other but posture, which nearly
@@ -99,6 +101,12 @@ class GatewayCompiler:
             language=self._language,
         )
 
+    def forget(self) -> None:
+        """Lets go of what was only needed for compiling, one after the other: in one go it would hold up all other threads."""
+        for known in (self._parts, self._conditions):
+            while known:
+                known.popitem()
+
     def _part(self, rule: GatewayRule, part: Part) -> "_Part":
         key = (getattr(rule, part), rule.filter, part)
         known = self._parts.get(key)
@@ -174,6 +182,37 @@ def _always(_: Scene) -> bool:
     return True
 
 
+def refuse_odd_posture(expression: Expression) -> None:
+    """Checks are named by `==`, `!=` and `in {…}`, where a name becomes an id; whatever else is asked of them compares ids.
+
+    Raises `ExpressionError`: a rule that asks for a pattern of names would never match, and a block never block.
+    """
+    for node in walk(expression.root):
+        value = node.left if isinstance(node, syntax.Comparison) else node.value if isinstance(node, syntax.Truth) else None
+        named = next((one for one in walk(value) if _is_posture(one)), None) if value is not None else None
+        if (
+            named is None
+            or value is None
+            or _names_checks(node)
+            or (isinstance(value, syntax.Call) and value.function.name == "len")
+        ):
+            continue
+        start, end = node.operator_span if isinstance(node, syntax.Comparison) else value.span
+        message = f'a check is named by `==`, `!=` or `in {{…}}`: write `any({named.name}[*] in {{"managed-laptop"}})`'
+        raise ExpressionError("type", message, text=expression.text, position=start, length=end - start)
+
+
+def _is_posture(node: syntax.Node) -> TypeGuard[syntax.Field]:
+    return isinstance(node, syntax.Field) and node.name in POSTURE_FIELDS
+
+
+def _names_checks(node: syntax.Node) -> bool:
+    """A comparison of the ids themselves with ids written out."""
+    if not isinstance(node, syntax.Comparison) or node.operator not in {"==", "!=", "in"}:
+        return False
+    return isinstance(node.left, syntax.Index) and isinstance(node.right, syntax.Literal | syntax.SetOf)
+
+
 def _checks_named(expression: Expression) -> tuple[CheckId, ...]:
     return tuple(CheckId(use.value.decode(errors="backslashreplace")) for use in literal_uses(expression, POSTURE_FIELDS))
 
@@ -201,6 +240,7 @@ class _FieldIndex:
     """The rules that require a value of one field, by that value."""
 
     name: str
+    is_array: bool  # an address is a tuple too, and one value
     by_value: dict[object, list[CompiledGatewayRule]]
     merged: dict[object, _Rules] = field(default_factory=dict)  # with the rules that always run; filled when first asked for
 
@@ -218,12 +258,17 @@ class GatewayIndex:
         found: _Rules | None = None
         for index in self.fields:
             value = scene[index.name]
-            for one in value if isinstance(value, tuple) else (value,):
-                hit = index.merged.get(one)
-                if hit is None and one in index.by_value:
-                    hit = self._merge(index, one)
+            if not index.is_array:
+                hit = index.merged.get(value)
+                if hit is None and value in index.by_value:
+                    hit = self._merge(index, value)
                 if hit is not None:
                     found = hit if found is None else _merged(found, hit)
+            elif isinstance(value, tuple):
+                for one in value:
+                    if one in index.by_value:
+                        hit = index.merged.get(one) or self._merge(index, one)
+                        found = hit if found is None else _merged(found, hit)
         return self.always if found is None else found if len(self.always) <= _MERGED_AHEAD else _merged(found, self.always)
 
     def _merge(self, index: _FieldIndex, value: object) -> _Rules:
@@ -241,9 +286,12 @@ def index_rules(rules: Iterable[CompiledGatewayRule]) -> GatewayIndex:
     """Arranges the rules of one filter."""
     ordered = tuple(sorted(rules, key=_precedence))
     fields: dict[str, dict[object, list[CompiledGatewayRule]]] = {}
+    arrays: set[str] = set()
     for rule in ordered:
         if rule.found_by is not None:
             name, values = rule.found_by
+            if isinstance(scheme_of(rule.rule.filter.value, "traffic", rule.language).fields[name], ArrayOf):
+                arrays.add(name)
             buckets = fields.setdefault(name, {})
             for value in values:
                 if value in buckets:
@@ -251,4 +299,5 @@ def index_rules(rules: Iterable[CompiledGatewayRule]) -> GatewayIndex:
                 else:
                     buckets[value] = [rule]
     always = tuple(rule for rule in ordered if rule.found_by is None)
-    return GatewayIndex(ordered, always, tuple(_FieldIndex(name, buckets) for name, buckets in fields.items()))
+    indexes = tuple(_FieldIndex(name, name in arrays, buckets) for name, buckets in fields.items())
+    return GatewayIndex(ordered, always, indexes)

@@ -117,6 +117,7 @@ class _Using:
         compiler = GatewayCompiler(by_key, rules.language)
         known = self.before.compiled.gateway_rules if same_language else {}
         compiled = [self._gateway_rule(rule, known.get(rule.id), compiler) for rule in rules.gateway_rules]
+        compiler.forget()
         by_filter = ([one for one in compiled if one.rule.filter is wanted] for wanted in GatewayFilter)
         return {one.rule.id: one for one in compiled}, tuple(index_rules(found) for found in by_filter if found)
 
@@ -128,6 +129,8 @@ class _Using:
     def application(self, application: Application, policies: Mapping[str, CompiledPolicy]) -> CompiledApplication:
         known = self.before.compiled.applications.get(application.id)
         known = known if known is not None and known.application is application else None
+        if known is not None and all(self._holds(compiled, policies) for compiled in known.policies):
+            return known
         own_before = {} if known is None else {compiled.policy.id: compiled for compiled in known.own}
         ordered: list[CompiledPolicy] = []
         own: list[CompiledPolicy] = []
@@ -137,9 +140,12 @@ class _Using:
             else:
                 own.append(self.policy(policy, own_before.get(policy.id)))
                 ordered.append(own[-1])
-        if known is not None and set(map(id, ordered)) == set(map(id, known.policies)):
-            return known
         return compile_application(application, ordered, own)
+
+    def _holds(self, compiled: CompiledPolicy, policies: Mapping[str, CompiledPolicy]) -> bool:
+        """Whether a reusable policy is still this one, and an application's own was compiled with what there is now."""
+        reusable = policies.get(compiled.policy.id)
+        return self._same(compiled.uses) if reusable is None else reusable is compiled
 
     def _gateway_rule(
         self, rule: GatewayRule, known: CompiledGatewayRule | None, compiler: GatewayCompiler
@@ -151,3 +157,17 @@ class _Using:
 
 
 EMPTY_SNAPSHOT = RuleSnapshot(EMPTY_RULE_SET, (), ApplicationIndex({}, {}), _Compiled({}, {}, {}, {}))
+
+
+def parts_of(snapshot: RuleSnapshot) -> list[object]:
+    """All that there are thousands of in a snapshot: for who lets go of it and of them, one after the other."""
+    rules, compiled = snapshot.rules, snapshot.compiled
+    return [
+        *compiled.gateway_rules.values(),
+        *compiled.applications.values(),
+        *compiled.policies.values(),
+        *rules.gateway_rules,
+        *rules.applications,
+        *rules.policies.values(),
+        *snapshot.applications.exact.values(),
+    ]

@@ -52,8 +52,8 @@ class RuleStatistics:
     lists: tuple[ListSize, ...]
 
 
-def statistics_of(snapshot: RuleSnapshot) -> RuleStatistics:
-    """Counts a snapshot."""
+def statistics_of(snapshot: RuleSnapshot, *, disabled: int) -> RuleStatistics:
+    """Counts a snapshot. `disabled`: how many Gateway rules are kept and not in it."""
     rules = snapshot.rules
     own = [policy for application in rules.applications for policy in application.policies if isinstance(policy, Policy)]
     sizes = [ListSize(values.name, values.type, len(values.values)) for values in rules.lists.values()]
@@ -67,6 +67,7 @@ def statistics_of(snapshot: RuleSnapshot) -> RuleStatistics:
             "policies of one application": len(own),
             "applications": len(rules.applications),
             "gateway rules, enabled": len(rules.gateway_rules),
+            "gateway rules, disabled": disabled,
             "lists": len(rules.lists),
             "callers": len(rules.callers),
             "service tokens": len(rules.service_tokens),

@@ -46,7 +46,7 @@ def _object(header: str, text: str) -> Mapping[str, object]:
 
 def _value(header: str, fact: str, told: object) -> Value:
     if fact not in REPORTABLE:
-        raise RequestMalformedError(f"`{header}` reports `{fact[:64]}`, which is no fact: docs/proxies.md lists them")
+        raise RequestMalformedError(f"`{header}` reports `{fact[:64]}`, which is no fact: docs/rules.md lists them")
     try:
         return fact_value(fact, told)
     except ValueError:

@@ -21,7 +21,7 @@ _METHOD: Final = re.compile(r"[A-Z][A-Z-]{0,31}")
 _HOST: Final = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]{0,252}[a-z0-9_])?|\[[0-9a-f:.]{2,45}\]")
 _URL: Final = re.compile(r"(https?)://([^/?#@\\]+)([/?][^#]*)?")
 # ASCII: case-folding makes one address of two beyond it, and proxies do not agree on how to write it in a header.
-_EMAIL: Final = re.compile(r"(?:(?![@,;<>\"\\])[!-~]){1,64}@[A-Za-z0-9.-]{1,253}")
+EMAIL: Final = re.compile(r"(?:(?![@,;<>\"\\])[!-~]){1,64}@[A-Za-z0-9.-]{1,253}")
 _CREDENTIAL: Final = re.compile(r"(?!.*,)[!-~]{1,256}")  # a comma: several headers that a proxy joined
 _PORTS: Final = {"http": 80, "https": 443}
 _MAX_TARGET: Final = 16_384
@@ -126,7 +126,7 @@ def _identity(caller: Caller, headers: Mapping[str, Sequence[str]]) -> Identity 
     values = headers.get(caller.identity_header, ())
     if not values or list(values) == [""]:
         return None
-    if len(values) != 1 or not _EMAIL.fullmatch(values[0]):
+    if len(values) != 1 or not EMAIL.fullmatch(values[0]):
         raise RequestMalformedError(f"`{caller.identity_header}` does not hold one email address")
     return Identity(email=values[0].casefold())
 

@@ -6,8 +6,9 @@ from watchword_server.configuration.document.applications import Application, Po
 from watchword_server.configuration.document.base import quoted
 from watchword_server.configuration.document.conditions import AccessGroup, InlinePolicy, Policy
 from watchword_server.configuration.document.sections import Document
-from watchword_server.configuration.document.selectors import Selector
+from watchword_server.configuration.document.selectors import DevicePosture, Selector
 from watchword_server.errors import Problem
+from watchword_server.rehearsal.evidence_findings import evidence_findings
 from watchword_server.rehearsal.findings import Code, Finding
 
 _Path = tuple[str | int, ...]
@@ -19,10 +20,25 @@ def access_findings(document: Document) -> Iterator[Finding]:
     """All of them."""
     groups = {group.name: group for group in document.groups}
     policies = {policy.name: policy for policy in document.policies}
+    schedules = {check.name: check.schedule_seconds for check in document.checks}
     for path, policy in _policies(document):
-        yield from _of_policy(path, policy, groups)
+        yield from _of_policy(path, policy, groups, schedules)
+        yield from _of_selectors(path, policy, schedules)
+    for index, group in enumerate(document.groups):
+        yield from _of_selectors(("groups", index), group, schedules)
+    yield from _credentials_left_out(document, groups)
     for index, application in enumerate(document.applications):
         yield from _bypasses(("applications", index), application, policies, groups)
+        if not application.policies:
+            message = "without a policy nobody gets in: name one in `policies`, or leave the application out"
+            yield Finding(Code.NO_POLICY, Problem(("applications", index), message))
+    for index, caller in enumerate(document.callers):
+        if "client_certificate" in caller.may_assert and "client_certificate" not in caller.resolvers:
+            message = (
+                "the caller may assert a client certificate and finds no device by it, so every check fails: "
+                "write `resolvers: [client_certificate]`"
+            )
+            yield Finding(Code.NO_RESOLVER, Problem(("callers", index, "may_assert"), message))
     for index, check in enumerate(document.checks):
         if check.expiration_seconds is None:
             path = ("checks", index, "expiration")
@@ -43,7 +59,9 @@ def _policies(document: Document) -> Iterator[tuple[_Path, _AnyPolicy]]:
             yield ("applications", index, "policies", place), own
 
 
-def _of_policy(path: _Path, policy: _AnyPolicy, groups: Mapping[str, AccessGroup]) -> Iterator[Finding]:
+def _of_policy(
+    path: _Path, policy: _AnyPolicy, groups: Mapping[str, AccessGroup], schedules: Mapping[str, int]
+) -> Iterator[Finding]:
     if policy.report_only:
         message = "the policy is evaluated and not enforced: leave `report_only` out when the log shows what you expect"
         yield Finding(Code.REPORT_ONLY, Problem((*path, "report_only"), message))
@@ -54,12 +72,32 @@ def _of_policy(path: _Path, policy: _AnyPolicy, groups: Mapping[str, AccessGroup
                 "the policy allows everybody, named or not: add what it has to `require`, or write `decision: bypass` to say so"
             )
             yield Finding(Code.EVERYONE, Problem((*path, "include", everyone), message))
-    for place, kind in _escapes(policy, groups, grants=policy.decision != "deny"):
+    asked = {check.integration_uid for _, check in _posture(path, policy, groups)}
+    yield from evidence_findings((*path, "evidence"), policy.evidence, asked, schedules)
+
+
+def _of_selectors(path: _Path, conditions: _AnyPolicy | AccessGroup, schedules: Mapping[str, int]) -> Iterator[Finding]:
+    for place, check in _posture(path, conditions, {}):
+        yield from evidence_findings((*place, "evidence"), check.evidence, {check.integration_uid}, schedules)
+
+
+def _credentials_left_out(document: Document, groups: Mapping[str, AccessGroup]) -> Iterator[Finding]:
+    """Each once, where it is written, however many policies come to it through a group."""
+    indexes = {group.name: index for index, group in enumerate(document.groups)}
+    found: dict[_Path, list[tuple[_AnyPolicy, str]]] = {}
+    for path, policy in _policies(document):
+        for place, kind in _escapes(path, policy, groups, indexes, grants=policy.decision != "deny"):
+            found.setdefault(place, []).append((policy, kind))
+    for place, reached in found.items():
+        policy, kind = reached[0]
+        others = len({id(one) for one, _ in reached}) - 1
+        name = quoted(policy.name) if policy.name else "this policy"
+        more = f" (and {others} more)" if others else ""
         message = (
             f"whether to show what `{kind}` asks for is the client's choice, and one that leaves it out "
-            f"{'escapes this policy' if policy.decision == 'deny' else 'is let in'}: ask for what has to be there"
+            f"{f'escapes {name}' if policy.decision == 'deny' else f'is let in by {name}'}{more}: ask for what has to be there"
         )
-        yield Finding(Code.CREDENTIAL_LEFT_OUT, Problem((*path, *place), message))
+        yield Finding(Code.CREDENTIAL_LEFT_OUT, Problem(place, message))
 
 
 def _everyone(conditions: _AnyPolicy | AccessGroup, groups: Mapping[str, AccessGroup]) -> int | None:
@@ -77,7 +115,12 @@ def _is_everyone(selector: Selector, groups: Mapping[str, AccessGroup]) -> bool:
 
 
 def _escapes(
-    conditions: _AnyPolicy | AccessGroup, groups: Mapping[str, AccessGroup], *, grants: bool
+    path: _Path,
+    conditions: _AnyPolicy | AccessGroup,
+    groups: Mapping[str, AccessGroup],
+    indexes: Mapping[str, int],
+    *,
+    grants: bool,
 ) -> Iterator[tuple[_Path, str]]:
     """Selectors that a client makes false by showing nothing, where false lets in: excluded by a grant, included by a deny."""
     parts = (
@@ -89,11 +132,9 @@ def _escapes(
         for index, selector in enumerate(selectors):
             group = None if selector.group is None else groups.get(selector.group.id)
             if selector.kind in _SHOWN_BY_CLIENTS and not is_safe:
-                yield (part, index), selector.kind
+                yield (*path, part, index), selector.kind
             elif group is not None:
-                inner = next(_escapes(group, groups, grants=is_safe), None)
-                if inner is not None:
-                    yield (part, index), inner[1]
+                yield from _escapes(("groups", indexes[group.name]), group, groups, indexes, grants=is_safe)
 
 
 def _bypasses(
@@ -122,10 +163,19 @@ def _bypasses(
 
 
 def _asks_posture(conditions: _AnyPolicy | AccessGroup, groups: Mapping[str, AccessGroup]) -> bool:
-    for selector in (*conditions.include, *conditions.require, *conditions.exclude):
-        if selector.device_posture is not None:
-            return True
-        group = None if selector.group is None else groups.get(selector.group.id)
-        if group is not None and _asks_posture(group, groups):
-            return True
-    return False
+    return any(True for _ in _posture((), conditions, groups))
+
+
+def _posture(
+    path: _Path, conditions: _AnyPolicy | AccessGroup, groups: Mapping[str, AccessGroup]
+) -> Iterator[tuple[_Path, DevicePosture]]:
+    """The checks that are asked for, each with the selector's place; of a group's, the place of the group."""
+    parts = {"include": conditions.include, "require": conditions.require, "exclude": conditions.exclude}
+    for part, selectors in parts.items():
+        for index, selector in enumerate(selectors):
+            place = (*path, part, index)
+            if selector.device_posture is not None:
+                yield (*place, "device_posture"), selector.device_posture
+            group = None if selector.group is None else groups.get(selector.group.id)
+            if group is not None:
+                yield from ((place, check) for _, check in _posture((), group, groups))

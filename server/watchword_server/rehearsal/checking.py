@@ -1,4 +1,4 @@
-"""Everything that `watchword rules check` finds in a rule file that is valid."""
+"""Everything that `watchword rules check` finds in rule files that are valid."""
 
 from watchword_server.rehearsal.access_findings import access_findings
 from watchword_server.rehearsal.findings import Finding
@@ -7,12 +7,7 @@ from watchword_server.rehearsal.snapshots import LoadedRules
 
 
 def findings_in(loaded: LoadedRules) -> list[Finding]:
-    """All findings, in the order of the file."""
+    """All findings, in the order of the files and their lines."""
     language = loaded.snapshot.rules.language
     found = [*gateway_findings(loaded.document, language), *access_findings(loaded.document)]
-    return sorted(found, key=lambda finding: (_place(finding, loaded), finding.code))
-
-
-def _place(finding: Finding, loaded: LoadedRules) -> tuple[int, int]:
-    position = loaded.file.position(finding.problem.path)
-    return (0, 0) if position is None else (position.line, position.column)
+    return sorted(found, key=lambda finding: (loaded.files.order(finding.problem.path), finding.code))

@@ -109,7 +109,8 @@ class Differ:
         try:
             request, device, now = replayed(record)
         except RecordUnreadableError:
-            difference.unreadable += 1
+            difference.decided += 1
+            difference.not_told["it is in a form that this version does not read"] += 1
             return
         difference.decided += 1
         recorded = _Recorded(record, request, device, now)
@@ -119,7 +120,9 @@ class Differ:
             for judged in self._judgements(recorded)
         ]
         differs = {self._key(before) != self._key(after) for before, after in told}
-        if differs == {False}:
+        if differs == {False} and not self._tried_everything(recorded):
+            difference.not_told["more is unknown of it than can be tried, a few things at a time"] += 1
+        elif differs == {False}:
             difference.unchanged += 1
         elif differs == {True}:
             before, after = told[0]
@@ -132,11 +135,19 @@ class Differ:
     def _key(self, found: Why) -> object:
         return found if self._all else found.outcome
 
+    def _tried_everything(self, recorded: "_Recorded") -> bool:
+        """Whether each combination of what is unknown was decided; what holds for some of them need not hold for all."""
+        checks = len(self._judged_anew) if recorded.device.posture is not None else 0
+        return checks <= _MAX_TRIED and (recorded.query_known or len(self._conditions(recorded)) <= _MAX_TRIED)
+
+    def _conditions(self, recorded: "_Recorded") -> list[object]:
+        return sorted({*self._old.conditions_on_query(recorded), *self._new.conditions_on_query(recorded)}, key=str)
+
     def _suppositions(self, recorded: "_Recorded") -> list[frozenset[object]]:
         """Which of the rules' conditions on the query hold: as many ways as there are, if the query is not known."""
         if recorded.query_known:
             return [_NOTHING]
-        conditions = sorted({*self._old.conditions_on_query(recorded), *self._new.conditions_on_query(recorded)}, key=str)
+        conditions = self._conditions(recorded)
         if len(conditions) > _MAX_TRIED:
             return [frozenset(), *(frozenset({one}) for one in conditions), frozenset(conditions)]
         return [frozenset(some) for size in range(len(conditions) + 1) for some in combinations(conditions, size)]

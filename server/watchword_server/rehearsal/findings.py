@@ -30,9 +30,18 @@ class Code(StrEnum):
     EVERYONE = "everyone"
     REPORT_ONLY = "report-only"
     BEYOND_GATEWAY = "beyond-gateway"
+    EVIDENCE_OF_NOTHING = "evidence-of-nothing"
+    MAX_AGE_UNDER_SCHEDULE = "max-age-under-schedule"
+    NO_RESOLVER = "no-resolver"
+    DISABLED_RULE = "disabled-rule"
+    BLOCKS_EVERYTHING = "blocks-everything"
+    NO_POLICY = "no-policy"
 
 
-_NOTES: Final = frozenset({Code.PATH_WITHOUT_HOST, Code.EVERYONE, Code.REPORT_ONLY, Code.BEYOND_GATEWAY})
+_NOTES: Final = frozenset({
+    Code.PATH_WITHOUT_HOST, Code.EVERYONE, Code.REPORT_ONLY, Code.BEYOND_GATEWAY, Code.DISABLED_RULE, Code.BLOCKS_EVERYTHING,
+    Code.NO_POLICY,
+})  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

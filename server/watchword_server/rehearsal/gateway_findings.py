@@ -11,11 +11,20 @@ from watchword_server.configuration.document.sections import Document
 from watchword_server.core.facts import REPORTABLE
 from watchword_server.core.gateway import PARTS, POSTURE_FIELDS, Part, parse_part
 from watchword_server.core.language import syntax
-from watchword_server.core.language.analysis import absence_effects, beyond_gateway, fields_used, required_values, walk
+from watchword_server.core.language.analysis import (
+    absence_effects,
+    beyond_gateway,
+    exact_values,
+    fields_used,
+    literal_uses,
+    required_values,
+    walk,
+)
 from watchword_server.core.language.parse import Expression
 from watchword_server.core.rules import GatewayAction, GatewayFilter, LanguageSettings
 from watchword_server.core.rules import GatewayRule as CoreRule
 from watchword_server.errors import Problem
+from watchword_server.rehearsal.evidence_findings import evidence_findings
 from watchword_server.rehearsal.findings import Code, Finding
 
 FAILED: Final = "device_posture.checks.failed"
@@ -26,6 +35,7 @@ MAY_BE_ABSENT: Final = frozenset({
 })  # fmt: skip
 _HOSTS: Final = frozenset({"http.request.host", "http.request.domains", "net.sni.host", "net.sni.domains"})
 _PATHS: Final = frozenset({"http.request.uri.path", "http.request.uri.path_and_query"})
+_PORTS: Final = frozenset({"net.dst.port", "net.src.port"})
 _LOWER_CASE: Final = frozenset({*_HOSTS, "identity.email"})
 
 
@@ -44,7 +54,12 @@ class _Read:
 
 
 def gateway_findings(document: Document, language: LanguageSettings) -> Iterator[Finding]:
-    """All of them; a disabled rule has none."""
+    """All of them; of a disabled rule no more than that it is one, where nobody wrote so."""
+    for index, entry in enumerate(document.gateway_rules):
+        if "enabled" not in entry.model_fields_set:
+            message = "the rule is off, for it does not say `enabled`: write `enabled: true`, or `enabled: false` to say so"
+            yield Finding(Code.DISABLED_RULE, Problem(("gateway_rules", index), message))
+    schedules = {check.name: check.schedule_seconds for check in document.checks}
     rules = [
         _Read(index, entry, _expressions(entry, language))
         for index, entry in enumerate(document.gateway_rules)
@@ -54,6 +69,10 @@ def gateway_findings(document: Document, language: LanguageSettings) -> Iterator
         if rule.entry.report_only:
             message = "the rule is evaluated and not enforced: leave `report_only` out when the log shows what you expect"
             yield Finding(Code.REPORT_ONLY, Problem(("gateway_rules", rule.index, "report_only"), message))
+        yield from _evidence(rule, schedules)
+        if rule.entry.action == "block" and not rule.parts:
+            message = "the rule blocks every request that gets to it: write `traffic` if it is meant for some of them"
+            yield Finding(Code.BLOCKS_EVERYTHING, Problem(("gateway_rules", rule.index), message))
         for part, expression in rule.parts.items():
             yield from _absence(rule, part, expression)
             yield from _never_true(rule, part, expression)
@@ -77,6 +96,13 @@ def _expressions(entry: GatewayRule, language: LanguageSettings) -> dict[Part, E
     )
     read = {part: parse_part(rule, part, language) for part in PARTS if getattr(rule, part)}
     return {part: expression for part, expression in read.items() if not isinstance(expression.root, syntax.Always)}
+
+
+def _evidence(rule: _Read, schedules: Mapping[str, int]) -> Iterator[Finding]:
+    path = ("gateway_rules", rule.index, "evidence")
+    named = {use.value.decode(errors="replace") for one in rule.parts.values() for use in literal_uses(one, POSTURE_FIELDS)}
+    asks = any(not POSTURE_FIELDS.isdisjoint(fields_used(expression)) for expression in rule.parts.values())
+    yield from evidence_findings(path, rule.entry.evidence, named if named or not asks else schedules.keys(), schedules)
 
 
 # ---- Absence --------------------------------------------------------------------------------------------------------------
@@ -170,24 +196,65 @@ def _field(value: syntax.Value) -> str | None:
     return value.name if isinstance(value, syntax.Field) else None
 
 
-def _written(node: syntax.Comparison) -> Iterator[tuple[bytes, syntax.Span]]:
+def _written(node: syntax.Comparison) -> Iterator[tuple[object, syntax.Span]]:
     match node.right:
-        case syntax.Literal(value=bytes() as value, span=span):
+        case syntax.Literal(value=bytes() | int() as value, span=span):
             yield value, span
         case syntax.SetOf(items=items):
-            yield from ((item.value, item.span) for item in items if isinstance(item.value, bytes))
+            yield from ((item.value, item.span) for item in items)
 
 
-def _cannot_be(name: str | None, operator: str, value: bytes) -> str | None:
+def _cannot_be(name: str | None, operator: str, value: object) -> str | None:
     """Why the field never has the value."""
+    whole = operator in {"==", "!=", "in"}
+    match value:
+        case bytes():
+            return None if name is None else _text_cannot_be(name, value, whole=whole)
+        case int(number):
+            first = last = number
+        case (int(first), int(last)):
+            pass
+        case _:
+            return None
+    return "a port is 1 to 65535" if whole and name in _PORTS and (last < 1 or first > 0xFFFF) else None
+
+
+def _text_cannot_be(name: str, value: bytes, *, whole: bool) -> str | None:
+    shown = value.decode(errors="replace")
+    if name in _HOSTS and (why := _no_host(name, shown, whole=whole)):
+        return why
     if name in _LOWER_CASE and value != value.lower():
         what = "emails" if name == "identity.email" else "hosts"
-        return f"{what} are compared in lower case: write {quoted(value.lower().decode(errors='replace'))}"
+        return f"{what} are compared in lower case: write {quoted(shown.lower())}"
     if name == "http.request.method" and value != value.upper():
-        return f"methods are in capitals: write {quoted(value.upper().decode(errors='replace'))}"
-    whole = operator in {"==", "!=", "in"}
+        return f"methods are in capitals: write {quoted(shown.upper())}"
     if name in _PATHS and whole and not value.startswith((b"/", b"*")):
-        return f"a path begins with `/`: write {quoted('/' + value.decode(errors='replace'))}"
+        return f"a path begins with `/`: write {quoted('/' + shown)}"
+    return None
+
+
+def _no_host(name: str, shown: str, *, whole: bool) -> str | None:
+    """Why no host is that, or has that in it."""
+    if not shown.isascii():
+        try:
+            ascii_form = shown.lower().encode("idna").decode()
+        except UnicodeError:
+            return "hosts are in ASCII, with `xn--` for other letters: write the name that a browser sends"
+        return f"hosts are in ASCII, with `xn--` for other letters: write {quoted(ascii_form)}"
+    if "*" in shown:
+        domain = shown.lower().removeprefix("*.")
+        if "*" in domain:
+            return f"`*` stands for itself here: write `{name} wildcard …`"
+        domains = f"{name.rpartition('.')[0]}.domains"
+        return f'`*` stands for itself here: write `any({domains}[*] == "{domain}")`'
+    if "://" in shown or "/" in shown:
+        host = shown.rpartition("://")[2].partition("/")[0].lower()
+        return f"a host has no `/`: write {quoted(host)}, and the path as `http.request.uri.path`"
+    head, colon, port = shown.rpartition(":")
+    if colon and not shown.startswith("[") and (port.isdigit() or not port):
+        return f"a host is without its port: write {quoted(head.lower())}" if head else "a host is without its port: remove it"
+    if whole and shown != shown.strip("."):
+        return f"a host neither begins nor ends with a dot: write {quoted(shown.strip('.').lower())}"
     return None
 
 
@@ -203,23 +270,66 @@ def _path_without_host(rule: _Read) -> Iterator[Finding]:
 
 def _hidden_blocks(rules: Sequence[_Read]) -> Iterator[Finding]:
     """An allow that asks for nothing more than a later block: that block is never reached."""
-    ordered = sorted(rules, key=lambda rule: rule.entry.precedence)
-    for place, rule in enumerate(ordered):
-        if rule.entry.action != "allow" or rule.entry.report_only or "device_posture" in rule.parts:
+    blocks = [_Terms.of(rule) for rule in rules if rule.entry.action == "block"]
+    by_value: dict[object, list[_Terms]] = {}
+    for block in blocks:
+        for name, values in block.exact:
+            by_value.setdefault((name, min(values, key=repr, default=None)), []).append(block)
+    for rule in rules:
+        if rule.entry.action != "allow" or rule.entry.report_only or _asks_posture(rule):
             continue
+        allow = _Terms.of(rule)
+        possible = blocks
+        if allow.exact:
+            name, values = allow.exact[0]
+            possible = [block for value in values for block in by_value.get((name, value), ())]
         hidden = [
-            later.entry.name
-            for later in ordered[place + 1 :]
-            if later.entry.action == "block" and later.entry.filters == rule.entry.filters and _asks_for_all_of(later, rule)
+            block.rule.entry
+            for block in possible
+            if block.rule.entry.precedence > rule.entry.precedence
+            and block.rule.entry.filters == rule.entry.filters
+            and allow.follows_from(block)
         ]
         if hidden:
+            first = min(hidden, key=lambda entry: entry.precedence).name
             others = f" (and {len(hidden) - 1} more)" if len(hidden) > 1 else ""
             message = (
-                f"{quoted(hidden[0])}{others} comes later and never blocks, for whatever it matches is allowed here first: "
+                f"{quoted(first)}{others} comes later and never blocks, for whatever it matches is allowed here first: "
                 "give this rule a higher precedence number, or conditions"
             )
             yield Finding(Code.ALLOW_HIDES_BLOCK, Problem(("gateway_rules", rule.index), message))
 
 
-def _asks_for_all_of(later: _Read, rule: _Read) -> bool:
-    return all(part in later.parts and later.parts[part].root == own.root for part, own in rule.parts.items())
+def _asks_posture(rule: _Read) -> bool:
+    """Posture is read otherwise by an allow than by a block."""
+    return any(not POSTURE_FIELDS.isdisjoint(fields_used(expression)) for expression in rule.parts.values())
+
+
+@dataclass(frozen=True, slots=True)
+class _Terms:
+    """A rule and the conditions that its expressions AND. `exact`: of those that say no more, the field and its values."""
+
+    rule: _Read
+    nodes: tuple[syntax.Boolean, ...]
+    exact: tuple[tuple[str, frozenset[object]], ...]
+
+    @classmethod
+    def of(cls, rule: _Read) -> "_Terms":
+        nodes = tuple(node for expression in rule.parts.values() for node in _conjuncts(expression.root))
+        return cls(rule, nodes, tuple(exact for node in nodes if (exact := exact_values(node)) is not None))
+
+    def follows_from(self, other: "_Terms") -> bool:
+        """Whether whatever the other matches is matched by this one: each of its terms is one of the other's, or wider."""
+        return all(node in other.nodes or _wider(exact_values(node), other) for node in self.nodes)
+
+
+def _wider(exact: tuple[str, frozenset[object]] | None, other: _Terms) -> bool:
+    return exact is not None and any(name == exact[0] and values <= exact[1] for name, values in other.exact)
+
+
+def _conjuncts(node: syntax.Boolean) -> Iterator[syntax.Boolean]:
+    if isinstance(node, syntax.And):
+        for operand in node.operands:
+            yield from _conjuncts(operand)
+    else:
+        yield node

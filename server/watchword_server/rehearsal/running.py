@@ -32,7 +32,7 @@ from watchword_server.core.naming import readings_record
 from watchword_server.core.rules import Assertion, RuleSet
 from watchword_server.core.snapshot import RuleSnapshot
 from watchword_server.rehearsal.requests import address_of
-from watchword_server.rehearsal.scenarios import Scenario, ScenarioFile, asserted_facts
+from watchword_server.rehearsal.scenarios import RefusedToken, Scenario, ScenarioFile, asserted_facts
 from watchword_server.services.facts import fact_value
 
 _EVERYTHING = frozenset(Assertion)
@@ -91,9 +91,8 @@ def inputs_of(scenario: Scenario, rules: RuleSet, *, now: Instant) -> tuple[Acce
         identity=Identity(email) if email is not None and Assertion.IDENTITY in may_assert else None,
         caller=scenario.caller or "scenario",
         facts={name: fact_value(name, value) for name, value in facts.items()},
-        service_token_id=next(
-            (token.id for token in rules.service_tokens.values() if token.name == scenario.service_token), None
-        ),
+        service_token_refused=isinstance(scenario.service_token, RefusedToken),
+        service_token_id=next((token.id for token in rules.service_tokens.values() if token.name == scenario.token), None),
     )
     if Assertion.CLIENT_CERTIFICATE not in may_assert:
         return request, ResolvedDevice(Resolution.ABSENT, "no_device")

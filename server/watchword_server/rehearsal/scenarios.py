@@ -4,12 +4,13 @@ import datetime as dt
 import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, ValidationInfo, field_validator
 
-from watchword_server.configuration.document.base import Model, Name, did_you_mean, faults, one_of, quoted
+from watchword_server.configuration.document.base import Model, Name, Refused, did_you_mean, faults, one_of, quoted
 from watchword_server.configuration.document.durations import parse_seconds
 from watchword_server.configuration.document.expressions import DEFAULT_LANGUAGE
 from watchword_server.configuration.document.problems import problems_of
@@ -18,12 +19,14 @@ from watchword_server.configuration.yaml_file import RuleFile, read_rule_file
 from watchword_server.core.facts import REPORTABLE, is_about_the_user
 from watchword_server.core.rules import LanguageSettings, RuleSet
 from watchword_server.errors import ConfigurationError, Problem
+from watchword_server.rehearsal.reasons import DECISION_REASONS, LINK_REASONS
 from watchword_server.rehearsal.requests import Target, address_of, target_of
 from watchword_server.rehearsal.snapshots import LoadedRules, RefusedFileError, load_rules
 from watchword_server.services.facts import fact_value
 
 _METHOD = re.compile(r"[A-Z][A-Z-]{0,31}")
 _OF_THE_USER = "identity."
+_MEANING_EMAIL = frozenset({"mail", "e-mail", "email_address", "user", "address"})
 
 # ---- The format ---------------------------------------------------------------------------------------------------------
 
@@ -49,11 +52,11 @@ def _known_fact(name: str) -> str:
     return name
 
 
-def _typed(facts: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def _typed(facts: dict[str, Any]) -> dict[str, Any]:
     found: list[tuple[tuple[str | int, ...], str]] = []
     for name, value in facts.items():
         try:
-            fact_value(_known_fact(prefix + name), value)
+            fact_value(_known_fact(name), value)
         except ValueError as error:
             found.append(((name,), str(error)))
     if found:
@@ -80,6 +83,17 @@ def _url(text: str) -> str:
 _Text = Annotated[str, Field(min_length=1, max_length=2000)]
 
 
+def _reason(known: Collection[str], text: str) -> str:
+    if text not in known:
+        remedy = did_you_mean(text, known).replace("look for its name in the reference", "docs/reasons.md has them")
+        raise ValueError(f"{quoted(text)} is no reason that it can have: {remedy}")
+    return text
+
+
+_LinkReason = Annotated[_Text, AfterValidator(partial(_reason, LINK_REASONS))]
+_DecisionReason = Annotated[_Text, AfterValidator(partial(_reason, DECISION_REASONS))]
+
+
 class Result(Model):
     """The newest result of a check: passed or failed, so long ago. `level` stands in for the device's `strength`."""
 
@@ -93,7 +107,30 @@ class Certificate(Model):
     """The client certificate on the connection. `refused`: with this reason, and so the link is invalid."""
 
     common_name: _Text | None = None
-    refused: _Text | None = None
+    refused: _LinkReason | None = None
+
+
+def _true(value: bool) -> bool:  # noqa: FBT001 - the value of the field
+    if not value:
+        raise ValueError("a token that is not refused has a name: write it, or `refused: true`")
+    return value
+
+
+class RefusedToken(Model):
+    """A service token that is unknown, wrong, expired or half there."""
+
+    refused: Annotated[bool, AfterValidator(_true)]
+
+
+def _token(value: object) -> object:
+    """Chooses the model first, so that a problem is told of that model alone."""
+    if isinstance(value, Refused | RefusedToken):
+        return value
+    if isinstance(value, dict):
+        return RefusedToken.model_validate(value)
+    if not isinstance(value, str) or not value:
+        raise ValueError("it is not the name of a service token: write one, or `{ refused: true }`")
+    return value
 
 
 class Device(Model):
@@ -112,6 +149,8 @@ class Device(Model):
 class Request(Model):
     """What the client asked for."""
 
+    wanted: ClassVar = {"url": "write one like `https://wiki.corp.example/pages/7`"}
+
     method: Annotated[str, AfterValidator(_method)] = "GET"
     url: Annotated[str, Field(max_length=16_384), AfterValidator(_url)]
     source_ip: Annotated[str, AfterValidator(_address)] | None = None
@@ -125,8 +164,10 @@ class Request(Model):
 class Expect(Model):
     """What the decision has to be; what is not named may be anything. `reported`: exactly these would have matched."""
 
+    wanted: ClassVar = {"decision": "write `allow` or `deny`"}
+
     decision: Annotated[Literal["allow", "deny"], one_of("allow", "deny")]
-    reason: _Text | None = None
+    reason: _DecisionReason | None = None
     policy: _Text | None = None
     gateway_rule: _Text | None = None
     application: _Text | None = None
@@ -149,7 +190,7 @@ class Scenario(Model):
     certificate: Certificate | None = None
     identity: dict[str, Any] | None = None
     facts: dict[str, Any] = Field(default_factory=dict)
-    service_token: _Text | None = None
+    service_token: Annotated[_Text | RefusedToken, BeforeValidator(_token)] | None = None
     caller: _Text | None = None
     request: Request
     expect: Expect
@@ -172,8 +213,25 @@ class Scenario(Model):
                 email_address(email)
             except ValueError as error:
                 raise faults([(("email",), str(error))]) from None
-        _typed({name: value for name, value in identity.items() if name != "email"}, _OF_THE_USER)
+        known = ["email", *(fact.removeprefix(_OF_THE_USER) for fact in REPORTABLE if is_about_the_user(fact))]
+        found: list[tuple[tuple[str | int, ...], str]] = []
+        for name, value in identity.items():
+            if name not in known:
+                hint = did_you_mean(name, known) if name not in _MEANING_EMAIL else "write the user's address as `email`"
+                found.append(((name,), f"{quoted(name)} is not known of a user: {hint}"))
+            elif name != "email":
+                try:
+                    fact_value(_OF_THE_USER + name, value)
+                except ValueError as error:
+                    found.append(((name,), str(error)))
+        if found:
+            raise faults(found)
         return identity
+
+    @property
+    def token(self) -> str | None:
+        """The name of the service token that the request carries, valid."""
+        return self.service_token if isinstance(self.service_token, str) else None
 
     @property
     def email(self) -> str | None:
@@ -189,8 +247,14 @@ class Scenario(Model):
 
 
 class _File(Model):
+    wanted: ClassVar = {
+        "rules": "write the path of a rule file, from here",
+        "now": "write the time that it is, such as `2026-11-23T12:00:00Z`",
+        "scenarios": "write at least one, with `name`, `request` and `expect`",
+    }
+
     rules: _Text
-    now: Annotated[str, BeforeValidator(_instant)]
+    now: Annotated[str, AfterValidator(_instant)]
     scenarios: Annotated[list[Scenario], Field(min_length=1, max_length=10_000)]
 
     @field_validator("scenarios")
@@ -229,7 +293,12 @@ def load_scenarios(path: Path, *, rules: Path | None = None, language: LanguageS
     file = read_rule_file(path)
     try:
         found = _validated(file)
-        loaded = load_rules(path.parent / found.rules if rules is None else rules, language)
+        if rules is None:
+            rules = path.parent / found.rules
+            if not rules.is_file():
+                message = f"{quoted(found.rules)} cannot be read: there is no such file; write its path from here"
+                raise ConfigurationError([Problem(("rules",), message)])
+        loaded = load_rules(rules, language=language)
         problems = list(_unknown_names(found.scenarios, loaded.snapshot.rules))
         if problems:
             raise ConfigurationError(problems)
@@ -264,7 +333,7 @@ def _unknown_names(scenarios: Sequence[Scenario], rules: RuleSet) -> Iterator[Pr
                 ((*path, "device", "results", check), "checks", check)
                 for check in (scenario.device.results if scenario.device else ())
             ),
-            ((*path, "service_token"), "service_tokens", scenario.service_token),
+            ((*path, "service_token"), "service_tokens", scenario.token),
             ((*path, "caller"), "callers", scenario.caller),
             ((*path, "expect", "policy"), "policies", expect.policy),
             ((*path, "expect", "gateway_rule"), "gateway_rules", expect.gateway_rule),

@@ -12,11 +12,11 @@ from watchword_server.configuration.document.base import Section
 from watchword_server.configuration.document.expressions import DEFAULT_LANGUAGE
 from watchword_server.configuration.document.sections import Document
 from watchword_server.configuration.plan import plan_changes
-from watchword_server.configuration.yaml_file import RuleFile, read_rule_file
 from watchword_server.core.rules import LanguageSettings
 from watchword_server.core.snapshot import RuleSnapshot, compile_rules
 from watchword_server.core.statistics import statistics_of
 from watchword_server.errors import ConfigurationError
+from watchword_server.rehearsal.rule_files import RuleFiles, read_rule_files
 
 _IDS = uuid.UUID("5b0c6f2e-6a54-5e0b-9c49-6f1f0a0c7e55")
 _REVISION = 1
@@ -32,21 +32,21 @@ class RefusedFileError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class LoadedRules:
-    """A rule file, what it says, and the snapshot that decides by it."""
+    """Rule files, what they say together, and the snapshot that decides by it."""
 
-    file: RuleFile
+    files: RuleFiles
     document: Document
     snapshot: RuleSnapshot
 
 
-def load_rules(path: Path, language: LanguageSettings = DEFAULT_LANGUAGE) -> LoadedRules:
-    """Reads a rule file and the files it names. Raises `RefusedFileError` with every problem found."""
-    file = read_rule_file(path)
+def load_rules(*paths: Path, language: LanguageSettings = DEFAULT_LANGUAGE) -> LoadedRules:
+    """Reads rule files as one, and the files they name. Raises `RefusedFileError` with every problem found."""
+    files = read_rule_files(paths)
     try:
-        document = file.document(language=language)
-        return LoadedRules(file, document, snapshot_of(document, language))
+        document = files.document(language=language)
+        return LoadedRules(files, document, snapshot_of(document, language))
     except ConfigurationError as error:
-        raise RefusedFileError(file.explain(error)) from None
+        raise RefusedFileError(files.explain(error)) from None
 
 
 def snapshot_of(document: Document, language: LanguageSettings = DEFAULT_LANGUAGE) -> RuleSnapshot:
@@ -56,9 +56,10 @@ def snapshot_of(document: Document, language: LanguageSettings = DEFAULT_LANGUAG
     return compile_rules(plan.book.rules)
 
 
-def statistics_record(snapshot: RuleSnapshot) -> dict[str, Any]:
-    """What the snapshot comes to, as JSON; the server tells the same at `/api/v1/rules/stats`."""
-    return asdict(statistics_of(snapshot))
+def statistics_record(loaded: LoadedRules) -> dict[str, Any]:
+    """What the rules come to, as JSON; the server tells the same at `/api/v1/rules/stats`."""
+    disabled = sum(not rule.enabled for rule in loaded.document.gateway_rules)
+    return asdict(statistics_of(loaded.snapshot, disabled=disabled))
 
 
 def entry_id(section: Section, name: str) -> str:

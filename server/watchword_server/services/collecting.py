@@ -1,10 +1,11 @@
-"""Keeping the garbage collector from the rules: objects by the hundred thousand, none garbage, that it would look through.
+"""Rules by the thousand are objects by the hundred thousand: what that asks of those who make them and let them go.
 
-While it looks, every decision waits: a third of a second for ten thousand rules.
+The garbage collector would look through all of them, and who drops the last reference to them frees them all, in one go: either
+way every decision waits, a third of a second for the one, a thirtieth for the other.
 """
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableSequence
 from contextlib import contextmanager
 
 
@@ -23,3 +24,9 @@ def uncollected(*, many: bool) -> Iterator[None]:
         gc.freeze()
     finally:
         gc.enable()
+
+
+def release(things: MutableSequence[object]) -> None:
+    """Lets go of one after the other, so that others get a turn in between. Empties the list."""
+    while things:
+        things.pop()

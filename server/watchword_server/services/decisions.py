@@ -153,7 +153,9 @@ def _headers(decision_id: str, request: AccessRequest, decision: Decision) -> di
         headers[IDENTIFIED_BY] = decision.device.method or ""
     if request.identity is not None:
         headers[USER] = request.identity.email
-    headers.update((POLICY, _header_text(rule.name)) for rule in decision.rules if rule.kind == "policy")
+    policies = [_header_text(rule.name) for rule in decision.rules if rule.kind == "policy"]
+    if policies:
+        headers[POLICY] = ",".join(policies)  # several where a path was allowed in several readings
     passed = [check.result for check in decision.checks if check.standing is Standing.PASSED and check.result is not None]
     if passed:
         headers[CHECKS] = ",".join(_header_text(check.name) for check in decision.checks if check.standing is Standing.PASSED)

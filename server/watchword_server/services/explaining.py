@@ -101,7 +101,7 @@ def address_of(text: str | None) -> IPAddress | None:
     try:
         address = ipaddress.ip_address(text)
     except ValueError as error:
-        raise RequestMalformedError(f"`{text}` is not an IP address") from error
+        raise RequestMalformedError(f"`{text}` is not an IP address: write one like `192.0.2.10`") from error
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return mapped or address
 

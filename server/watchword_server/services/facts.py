@@ -6,6 +6,7 @@ from typing import cast
 
 from watchword_server.core.facts import REPORTABLE
 from watchword_server.core.language.context import read_context
+from watchword_server.core.language.gateway import MEMBERS
 from watchword_server.core.language.types import BYTES, IP, ArrayOf, MapOf, Type
 from watchword_server.core.model import Value
 from watchword_server.errors import ConfigurationError
@@ -14,7 +15,7 @@ from watchword_server.errors import ConfigurationError
 def fact_value(fact: str, told: object) -> Value:
     """The value of a fact, as expressions read it. Raises `ValueError` for an unknown fact and for a value of another type."""
     try:
-        value = read_context({fact: told}, REPORTABLE)[fact]
+        value = read_context({fact: told}, REPORTABLE, MEMBERS)[fact]
     except ConfigurationError as error:
         raise ValueError(error.problems[0].message) from None
     if value is None:

@@ -17,10 +17,10 @@ from watchword_server.configuration.document.sections import Document, validate_
 from watchword_server.configuration.plan import plan_changes
 from watchword_server.core.model import CheckId
 from watchword_server.core.rules import LanguageSettings
-from watchword_server.core.snapshot import RuleSnapshot, compile_rules
+from watchword_server.core.snapshot import RuleSnapshot, compile_rules, parts_of
 from watchword_server.errors import ConfigurationError, NotFoundError, ServiceError
 from watchword_server.ports import Clock, RulesChange, RuleStore, StoredObject
-from watchword_server.services.collecting import uncollected
+from watchword_server.services.collecting import release, uncollected
 from watchword_server.services.connections import CheckSetChanged, Connections
 from watchword_server.services.rejudging import Rejudging
 from watchword_server.services.rules_in_force import RulesInForce
@@ -53,6 +53,11 @@ class Rules:
     on_swap: Callable[[RuleSnapshot], None] = lambda _: None
     _book: RuleBook = EMPTY_BOOK  # what is in force
     _one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @property
+    def disabled(self) -> int:
+        """How many Gateway rules are kept and not asked."""
+        return sum(page.value is None for page in self._book.pages[Section.GATEWAY_RULES].values())
 
     async def load(self) -> None:
         """Puts the stored rules in force, and judges what a change left unjudged that was cut off after its commit."""
@@ -96,12 +101,11 @@ class Rules:
             return after
 
     async def _load(self) -> None:
-        objects, revision = await self.store.load_rules()
-        with uncollected(many=len(objects) >= _MANY):
+        with uncollected(many=True):
+            objects, revision = await self.store.load_rules()
             book = await asyncio.to_thread(RuleBook.read, objects, revision, self.language)
             snapshot = await self._compiled(book)
-        self._book = book
-        await self._take_effect(snapshot)
+            await self._put_in_force(book, snapshot)
 
     async def _catch_up(self) -> None:
         """Reads what was committed by a change that was not heard of since."""
@@ -116,9 +120,17 @@ class Rules:
         before = self._book
         revision = await self.store.commit_rules(change, expected_revision=before.rules.revision, now=now)
         written = [(stored.kind, stored.id) for stored in change.upserts]
-        self._book = book.committed(written, before, revision=revision, now=now)
+        book = book.committed(written, before, revision=revision, now=now)
+        del before
         # Only revisions are other than when it was compiled; of what is compiled nothing rests on them.
-        await self._take_effect(replace(snapshot, rules=self._book.rules))
+        await self._put_in_force(book, replace(snapshot, rules=book.rules))
+
+    async def _put_in_force(self, book: RuleBook, snapshot: RuleSnapshot) -> None:
+        let_go: list[RuleBook | RuleSnapshot] = [self._book]
+        self._book = book
+        await self._take_effect(snapshot)
+        let_go += self.in_force.retired()
+        await asyncio.to_thread(_release, let_go)
 
     def _entry(self, section: Section, name_or_id: str) -> StoredObject:
         """The entry of this id or, where there is none, of this name."""
@@ -155,3 +167,12 @@ def _changed_checks(before: RuleSnapshot, after: RuleSnapshot) -> frozenset[Chec
 
 def _entries(document: Mapping[str, object]) -> int:
     return sum(len(entries) for entries in document.values() if isinstance(entries, list))
+
+
+def _release(let_go: list[RuleBook | RuleSnapshot]) -> None:
+    """Takes apart what nobody else has any more, piece by piece."""
+    while let_go:
+        whole = let_go.pop()
+        pieces = parts_of(whole) if isinstance(whole, RuleSnapshot) else whole.all_pages()
+        del whole
+        release(pieces)

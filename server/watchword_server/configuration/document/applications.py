@@ -80,6 +80,7 @@ AnyPolicy = Annotated[NameOrId | PolicyLink | InlinePolicy, BeforeValidator(_by_
 class Application(Entry):
     """Hosts and paths, and the policies that guard them. Without a policy nobody gets in."""
 
+    wanted: ClassVar = {"type": "write `self_hosted`"}
     # What the Cloudflare API knows besides
     hints: ClassVar = Entry.hints | not_yet(
         *("session_duration", "allowed_idps", "tags", "cors_headers", "logo_url"),

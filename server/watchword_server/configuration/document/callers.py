@@ -67,6 +67,11 @@ class Authenticate(Model):
     hints: ClassVar = {"secret_file": "`secret_file` is for rule files: write the secret's SHA-256 as `secret_sha256`"}
     reader_keys: ClassVar = ("secret_file",)
 
+    @classmethod
+    def form(cls, value: object) -> str:  # noqa: ARG003 - whatever it was
+        """One of the three ways."""
+        return "`{ secret_file: … }`, `{ mtls: { san: … } }` or `{ unix_socket: true }`"
+
     secret_sha256: Annotated[str, AfterValidator(_is_sha256)] | None = None
     mtls: MutualTls | None = None
     unix_socket: Annotated[bool, AfterValidator(_true)] | None = None

@@ -205,7 +205,7 @@ CHECK_TYPES: Mapping[str, type[ClientCertificateV2Check] | type[ClientCertificat
 def _by_type(value: object) -> object:
     """Chooses the model first, so that a problem is told of that model alone."""
     if not isinstance(value, dict):
-        raise ValueError("it has to be a mapping: write keys and values")  # noqa: TRY004 - pydantic turns only ValueError into a problem
+        raise ValueError("it has to be a mapping: write `{ name: …, type: …, input: … }`")  # noqa: TRY004 - pydantic turns only ValueError into a problem
     kind = value.get("type")
     if isinstance(kind, str) and kind in CHECK_TYPES:
         return CHECK_TYPES[kind].model_validate(value)

@@ -7,7 +7,7 @@ from pydantic import ValidationInfo
 from pydantic_core import PydanticCustomError
 
 from watchword_server.configuration.document.base import Section
-from watchword_server.core.gateway import POSTURE_FIELDS, Part, scheme_of
+from watchword_server.core.gateway import POSTURE_FIELDS, Part, refuse_odd_posture, scheme_of
 from watchword_server.core.language import types
 from watchword_server.core.language.analysis import list_uses, literal_uses
 from watchword_server.core.language.parse import parse
@@ -83,6 +83,7 @@ def _told(error: ExpressionError) -> list[str]:
 
 def _names_in(text: str, scheme: Scheme) -> tuple[Named, ...]:
     expression = parse(text, scheme)
+    refuse_odd_posture(expression)
     if not may_name(text):
         return ()
     found = [Named(Section.LISTS, use.name, use.span, use.type) for use in list_uses(expression)]

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Annotated, ClassVar, Literal, Self, cast, get_args
 
-from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, ValidationInfo, field_validator, model_validator
 
 from watchword_server.configuration.document.base import Entry, faults, not_yet, one_of
 from watchword_server.configuration.document.evidence import Evidence
@@ -20,7 +20,13 @@ SERVED_FILTERS = ("http", "l4")
 ENFORCED_ACTIONS = ("allow", "block")
 
 _Filter = Annotated[Filter, one_of(*get_args(Filter))]
-_Action = Annotated[Action, one_of(*get_args(Action))]
+_Action = Annotated[Action, one_of(*get_args(Action), usual=ENFORCED_ACTIONS)]
+
+
+def _one_filter(value: object) -> object:
+    if isinstance(value, list) and len(value) > 1:
+        raise ValueError("a rule has one filter: write a rule for each")
+    return value
 
 
 class GatewayRule(Entry):
@@ -34,7 +40,7 @@ class GatewayRule(Entry):
 
     precedence: Annotated[int, Field(ge=0, le=2**31 - 1)]
     enabled: bool = False
-    filters: Annotated[list[_Filter], Field(min_length=1, max_length=1)]
+    filters: Annotated[list[_Filter], Field(min_length=1, max_length=1), BeforeValidator(_one_filter)]
     action: _Action
     traffic: str = ""
     identity: str = ""

@@ -1,13 +1,32 @@
 """Lists: values under one name, for expressions and selectors."""
 
+import re
+import unicodedata
 from ipaddress import ip_network
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal, get_args
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
-from watchword_server.configuration.document.base import Entry, Model, faults, one_of, quoted
+from watchword_server.configuration.document.base import Entry, Model, Name, any_of, faults, one_of, quoted
+from watchword_server.configuration.document.expressions import reading_of
 from watchword_server.configuration.document.hosts import host_name
 from watchword_server.configuration.document.values import email_address, network, web_address
+
+ListType = Literal["SERIAL", "URL", "DOMAIN", "EMAIL", "IP"]
+
+_BEHIND_A_DOLLAR_SIGN = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?")  # as `core/language/literals.py` reads it
+
+
+def _list_name(name: str, info: ValidationInfo) -> str:
+    if not reading_of(info).stored and not _BEHIND_A_DOLLAR_SIGN.fullmatch(name):
+        message = (
+            f"{quoted(name)} cannot stand behind `$` in an expression: write a name of lower-case letters, digits and `_`, "
+            "with `-` and `.` inside"
+        )
+        plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+        like = re.sub(r"[^a-z0-9_.-]+", "-", plain).strip(".-")
+        raise ValueError(f"{message}, such as {quoted(like)}" if like else message)
+    return name
 
 
 class ListItem(Model):
@@ -18,11 +37,14 @@ class ListItem(Model):
 
 
 class GatewayList(Entry):
-    """Values under one name."""
+    """Values under one name, which an expression can write. A stored one may have another: its id stands behind `$`."""
 
+    wanted: ClassVar = {"type": f"write {any_of(get_args(ListType))}"}
+
+    name: Annotated[Name, AfterValidator(_list_name)]
     type: Annotated[
-        Literal["SERIAL", "URL", "DOMAIN", "EMAIL", "IP"],
-        one_of("SERIAL", "URL", "DOMAIN", "EMAIL", "IP", not_yet=["CATEGORY", "LOCATION", "DEVICE", "AAGUID"]),
+        ListType,
+        one_of(*get_args(ListType), not_yet=["CATEGORY", "LOCATION", "DEVICE", "AAGUID"]),
     ]
     items: Annotated[list[ListItem], Field(max_length=5000)] = Field(default_factory=list)
 

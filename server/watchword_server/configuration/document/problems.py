@@ -5,7 +5,11 @@ from collections.abc import Callable, Mapping
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from watchword_server.configuration.document.base import Refused, quoted
+from watchword_server.configuration.document.applications import PublicDestination
+from watchword_server.configuration.document.base import Model, Refused, in_yaml, quoted
+from watchword_server.configuration.document.checks import Match
+from watchword_server.configuration.document.lists import ListItem
+from watchword_server.configuration.document.selectors import Selector
 from watchword_server.errors import Problem
 
 _WHEN_MISSING: Mapping[str, str] = {
@@ -25,10 +29,33 @@ _WHEN_MISSING: Mapping[str, str] = {
     "integration_uid": "name an entry of `checks`",
     "token_id": "name an entry of `service_tokens`",
     "country_code": "write two letters like `PT`",
+    "value": "write what is in the list",
+    "domain": "write what stands after the `@`, such as `corp.example`",
+    "email": "write an address like `ada@corp.example`",
+    "ip": "write an address or network, such as `192.0.2.0/24`",
+    "common_name": "write the common name the certificate has to have",
+    "auth_method": "write a method of RFC 8176, such as `hwk`",
+    "ac_id": "write what a login carries, such as `c1`",
+    "app_uid": "write the application's id",
+    "attribute_name": "write the attribute's name, such as `department`",
+    "attribute_value": "write the value it has to have",
+    "claim_name": "write the claim's name, such as `department`",
+    "claim_value": "write the value it has to have",
+    "evaluate_url": "write the service's address, such as `https://check.corp.example/evaluate`",
+    "user_risk_score": "write a list, such as `[low]`",
+    "san": "write a DNS name or URI of its certificate, such as `spiffe://corp.example/edge`",
     "header": "write the name of the header, such as `x-access-facts`",
     "email_header": "write the name of the header, such as `x-authenticated-email`",
 }
 
+_LISTS_OF_MAPPINGS: Mapping[str, type[Model]] = {
+    "include": Selector,
+    "require": Selector,
+    "exclude": Selector,
+    "items": ListItem,
+    "match": Match,
+    "destinations": PublicDestination,
+}
 _DEPTH_OF_AN_ENTRY_S_KEY = 3  # section, index, key
 
 
@@ -77,6 +104,20 @@ def _plain(value: object) -> str:
     return f"`{value}`" if isinstance(value, float) or (isinstance(value, int) and abs(value) < 10**20) else "it"
 
 
+def _not_bool(details: ErrorDetails) -> str:
+    value = details["input"]
+    if isinstance(value, str) and value.lower() in ("true", "false"):
+        return f"{quoted(value)} in quotes is text: write `{value.lower()}` without them"
+    return f"{_plain(value)} is neither `true` nor `false`: write one of them"
+
+
+def _in_brackets(key: object, value: object) -> str:
+    if not isinstance(value, str) or not value:
+        return "it in `[` and `]`"
+    items = _LISTS_OF_MAPPINGS.get(str(key))
+    return f"`[{in_yaml(value) if items is None else items.form(value).split('`')[1]}]`"
+
+
 def _literal(details: ErrorDetails) -> str:
     return f"{_plain(details['input'])} is not one of {details['ctx']['expected'].replace(chr(39), '`')}: write one of those"
 
@@ -98,11 +139,13 @@ _WORDING_OF_TYPES: Mapping[str, Callable[[ErrorDetails], str]] = {
     "string_pattern_mismatch": lambda details: (
         f"{_plain(details['input'])} does not have the form `{details['ctx']['pattern']}`: change it"
     ),
-    "bool_type": lambda details: f"{_plain(details['input'])} is neither `true` nor `false`: write one of them",
+    "bool_type": _not_bool,
     "int_type": lambda details: f"{_plain(details['input'])} is not a whole number: write one, without quotes",
     "greater_than_equal": lambda details: f"{_plain(details['input'])} is too small: write at least {details['ctx']['ge']}",
     "less_than_equal": lambda details: f"{_plain(details['input'])} is too large: write at most {details['ctx']['le']}",
-    "list_type": lambda _: "it has to be a list: write it in `[` and `]`, or each item on a line after `-`",
+    "list_type": lambda details: (
+        f"it has to be a list: write {_in_brackets(details['loc'][-1], details['input'])}, or each item on a line after `-`"
+    ),
     "too_short": lambda _: "the list is empty: write at least one item",
     "too_long": lambda details: f"the list has more than {details['ctx']['max_length']} items: shorten it",
     "model_type": lambda _: "it has to be a mapping: write keys and values",

@@ -1,14 +1,22 @@
 """Selectors: what policies and groups ask for. Those of the Cloudflare API, each a mapping with one key."""
 
+import difflib
 import re
 from functools import cache
-from typing import Annotated, ClassVar, Literal, Self, cast
+from typing import Annotated, ClassVar, Literal, Self, cast, get_args
 
 from pydantic import AfterValidator, Field, model_validator
 
 from watchword_server.configuration.document.base import Model, NameOrId, any_of, one_of, quoted
 from watchword_server.configuration.document.evidence import Evidence
-from watchword_server.configuration.document.values import Text, email_address, email_domain, network, web_address
+from watchword_server.configuration.document.values import (
+    Text,
+    email_address,
+    email_domain,
+    network,
+    web_address,
+    without_star,
+)
 
 _COUNTRY = re.compile(r"[A-Z][A-Z0-9]")  # ISO 3166-1 alpha-2; Cloudflare adds `T1` for Tor
 _RISKS = ("low", "medium", "high", "unscored")
@@ -39,23 +47,27 @@ def _without_slash(text: str) -> str:
 class Email(Model):
     """The user's email address, whatever its case."""
 
-    email: Annotated[Text, AfterValidator(email_address)]
+    email: Annotated[Text, AfterValidator(email_address), AfterValidator(without_star)]
 
 
 class EmailDomain(Model):
     """What stands after the `@`, whatever its case."""
 
-    domain: Annotated[Text, AfterValidator(email_domain)]
+    domain: Annotated[Text, AfterValidator(email_domain), AfterValidator(without_star)]
 
 
 class EmailList(Model):
     """The user's email address is in a list of type EMAIL."""
+
+    wanted: ClassVar = {"id": "name a list of type EMAIL"}
 
     id: NameOrId
 
 
 class LoginMethod(Model):
     """The identity provider that the user logged in with."""
+
+    wanted: ClassVar = {"id": "write the provider's id, as `identity.login_method` is reported"}
 
     id: Text
 
@@ -77,12 +89,16 @@ class AuthContext(Model):
 class AzureAd(Model):
     """A group of Entra, by its id."""
 
+    wanted: ClassVar = {"id": "write the group's id, as `identity.groups` is reported"}
+
     id: Text
     identity_provider_id: Text | None = None
 
 
 class Okta(Model):
     """A group of Okta, by its name."""
+
+    wanted: ClassVar = {"name": "write the group's name, such as `Finance`"}
 
     name: Text
     identity_provider_id: Text | None = None
@@ -132,6 +148,11 @@ class UserRiskScore(Model):
     user_risk_score: Annotated[
         list[Annotated[Literal["low", "medium", "high", "unscored"], one_of(*_RISKS)]], Field(min_length=1, max_length=4)
     ]
+
+    @classmethod
+    def form(cls, value: object) -> str:
+        """A list of some."""
+        return f"`{{ user_risk_score: [{value if value in _RISKS else 'high'}] }}`"
 
 
 class CloudflareAccountMember(Model):
@@ -193,6 +214,8 @@ class Ip(Model):
 class IpList(Model):
     """The source address lies in a list of type IP."""
 
+    wanted: ClassVar = {"id": "name a list of type IP"}
+
     id: NameOrId
 
 
@@ -204,6 +227,8 @@ class Geo(Model):
 
 class Group(Model):
     """All that a group says."""
+
+    wanted: ClassVar = {"id": "name an entry of `groups`"}
 
     id: NameOrId
 
@@ -246,6 +271,18 @@ class Selector(Model):
         "github_organization": "`github_organization` is how Python names it: write `github-organization`",
         "github": "`github` is not known here: write `github-organization`",
     }
+
+    @classmethod
+    def form(cls, value: object) -> str:
+        """How a selector is written: the one that somebody meant, else one with an email address."""
+        keys = {
+            field.alias or name: cast("type[Model]", get_args(field.annotation)[0]) for name, field in cls.model_fields.items()
+        }
+        near = difflib.get_close_matches(value[:80], keys, n=1) if isinstance(value, str) else []
+        if near:
+            return f"`{{ {near[0]}: {keys[near[0]].form(None).strip('`')} }}`"
+        address = value if isinstance(value, str) and "@" in value else "ada@corp.example"
+        return f"`{{ email: {Email.form(address).strip('`')} }}`, or another selector"
 
     @model_validator(mode="after")
     def _one_key(self) -> Self:

@@ -3,9 +3,15 @@
 from ipaddress import ip_network
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo
 
 from watchword_server.configuration.document.base import quoted
+from watchword_server.configuration.document.expressions import reading_of
+
+_WITHOUT_STAR = {
+    "email": "write an address like `ada@corp.example`; all of a domain are `email_domain: { domain: corp.example }`",
+    "domain": "write a domain like `corp.example`, and an item for each further one",
+}
 
 Text = Annotated[str, Field(min_length=1, max_length=350)]
 
@@ -22,6 +28,13 @@ def email_domain(text: str) -> str:
     """Itself. Raises `ValueError` if it cannot be what stands after the `@`."""
     if "@" in text or " " in text or not text.isprintable():
         raise ValueError(f"{quoted(text)} is not a domain: write what stands after the `@`, like `corp.example`")
+    return text
+
+
+def without_star(text: str, info: ValidationInfo) -> str:
+    """Itself. Raises `ValueError` if it has a `*`, which would only ever match itself; one that is stored may have it."""
+    if "*" in text and not reading_of(info).stored:
+        raise ValueError(f"{quoted(text)} has a `*`, and none is a wildcard here: {_WITHOUT_STAR[str(info.field_name)]}")
     return text
 
 

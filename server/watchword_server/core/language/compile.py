@@ -12,7 +12,7 @@ from watchword_server.core.language.compile_values import Getter, Matcher, Value
 from watchword_server.core.language.context import Context, TellsMembership
 from watchword_server.core.language.parse import Expression
 from watchword_server.core.language.predicates import Condition, Predicate, Question, folded, predicate, question_of, scalar
-from watchword_server.core.language.quantifiers import every, every_that, none, some, some_that
+from watchword_server.core.language.quantifiers import every, every_that, none, some, some_member, some_that
 from watchword_server.core.language.scheme import Scheme
 from watchword_server.core.language.syntax import (
     UNPACK,
@@ -29,9 +29,11 @@ from watchword_server.core.language.syntax import (
     Or,
     Quantifier,
     Truth,
+    Unpack,
     Value,
     Xor,
 )
+from watchword_server.core.language.types import MapOf
 from watchword_server.errors import ExpressionError
 
 __all__ = ["Condition", "Context", "Getter", "Matcher", "compile_expression", "compile_node", "value_of"]
@@ -154,10 +156,18 @@ class _Compiler(ValueCompiler):
         return lambda context: any(truths_of(context))
 
     def _held(self, left: Value, question: Question) -> Condition | None:
-        """`any(field[*] == x)` and `any(field[*] in {x y})` of a field whose key tells by itself whether it holds a value."""
-        if not isinstance(left, Index) or not isinstance(left.value, Field) or left.key is not UNPACK or question.fold:
-            return None
-        key, values = self.key(left.value), {"equal": [question.operand], "member": question.operand}.get(question.kind, ())
+        """`any(x == y)` and `any(x in {y z})` where x is the `field[*]` of a key that tells by itself whether it holds a value.
+
+        Or where it is one member of each of a field's records: the groups of a user by name, what rules ask for most often.
+        """
+        values = {"equal": [question.operand], "member": question.operand}.get(question.kind, ())
+        match left:
+            case Index(Index(Field() as field, Unpack.UNPACK, MapOf()), bytes(member)) if values and not question.fold:
+                return some_member(self.key(field), member, frozenset(values))
+            case Index(Field() as field, Unpack.UNPACK) if not question.fold:
+                key = self.key(field)
+            case _:
+                return None
         if not isinstance(key, TellsMembership) or not 0 < len(values) <= _ASKED_ONE_BY_ONE:
             return None
         held = [key.holds(value) for value in values]

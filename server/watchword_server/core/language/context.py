@@ -1,16 +1,18 @@
 """The values of fields that an expression is evaluated on."""
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
+from types import MappingProxyType
 from typing import Any, Final, Protocol, TypeAlias, runtime_checkable
 
 from watchword_server.core.language.functions import RuntimeValue
-from watchword_server.core.language.names import did_you_mean
+from watchword_server.core.language.names import did_you_mean, unknown_member
 from watchword_server.core.language.types import ArrayOf, MapOf, Scalar, Type
 from watchword_server.errors import ConfigurationError, Problem
 
 _Path: TypeAlias = tuple[str | int, ...]
 _INT64: Final = 1 << 63
+_ANY_MEMBERS: Final[Mapping[str, frozenset[str]]] = MappingProxyType({})
 _WRITTEN: Final = {
     Scalar.BOOL: "true or false",
     Scalar.INT: "a whole number of 64 bits",
@@ -43,8 +45,12 @@ class Facts(dict[Hashable, RuntimeValue]):
         return None
 
 
-def read_context(document: Mapping[str, object], types: Mapping[str, Type]) -> Facts:
+def read_context(
+    document: Mapping[str, object], types: Mapping[str, Type], members: Mapping[str, frozenset[str]] = _ANY_MEMBERS
+) -> Facts:
     """Reads a context from JSON: a string is Bytes in UTF-8, a list of numbers is raw Bytes, an address is text, null is missing.
+
+    `members`: as a scheme has them.
 
     Raises `ConfigurationError` with every value that is not of its field's type.
     """
@@ -56,9 +62,18 @@ def read_context(document: Mapping[str, object], types: Mapping[str, Type]) -> F
             problems.append(Problem((name,), f"unknown field `{name}`{did_you_mean(name, types)}"))
         else:
             facts[name] = _read(found, kind, (name,), problems)
+            if name in members and isinstance(found, list):
+                problems += _unknown_members(name, found, members[name])
     if problems:
         raise ConfigurationError(problems)
     return facts
+
+
+def _unknown_members(name: str, records: Iterable[object], known: frozenset[str]) -> Iterator[Problem]:
+    for place, record in enumerate(records):
+        for member in record if isinstance(record, dict) else ():
+            if member not in known:
+                yield Problem((name, place, str(member)), unknown_member(str(member), name, known))
 
 
 def _read(found: object, kind: Type, path: _Path, problems: list[Problem]) -> RuntimeValue:

@@ -28,6 +28,7 @@ IDENTITY_FIELDS: Final = _fields(
     (_STRINGS, "identity.groups.id identity.groups.name identity.groups.email identity.oidc_claims"),
     (MapOf(_STRINGS), "identity.saml_attributes"),
 )
+MEMBERS: Final = {"identity.groups": frozenset({"id", "name", "email"})}
 POSTURE_FIELDS: Final = _fields((_STRINGS, "device_posture.checks.passed device_posture.checks.failed"))
 HTTP_FIELDS: Final = _fields(
     (BYTES, "http.request.host http.request.method http.request.uri http.request.uri.path http.request.uri.query"),
@@ -65,6 +66,13 @@ _TRAFFIC: Final[Mapping[str, Mapping[str, Type]]] = {
     "egress": EGRESS_FIELDS,
     "dns": DNS_FIELDS,
 }
+_ELSEWHERE: Final = {
+    name: "is a field of "
+    + " and ".join(f"`filters: [{one}]`" for one, known in _TRAFFIC.items() if name in known)
+    + ": write a rule of its own for it"
+    for fields in _TRAFFIC.values()
+    for name in fields
+} | dict.fromkeys(POSTURE_FIELDS, "is no field of `filters: [dns]`: a DNS query comes from no device that could be asked")
 
 
 @lru_cache(maxsize=64)
@@ -80,4 +88,11 @@ def gateway_scheme(filter: str, part: Part, limits: Limits, missing_not_equal: b
         raise ValueError(f"`{part}` is no part of a rule: known are {', '.join(get_args(Part))}")
     posture = {} if filter == "dns" else POSTURE_FIELDS
     fields = {**_TRAFFIC[filter], **IDENTITY_FIELDS, **posture}
-    return Scheme(fields, limits=limits, missing_not_equal=missing_not_equal, gateway=True)
+    return Scheme(
+        fields,
+        limits=limits,
+        missing_not_equal=missing_not_equal,
+        gateway=True,
+        members=MEMBERS,
+        elsewhere={name: where for name, where in _ELSEWHERE.items() if name not in fields},
+    )

@@ -21,6 +21,13 @@ _IPV4: Final = re.compile(r"(0|[1-9][0-9]{0,2})\.(0|[1-9][0-9]{0,2})\.(0|[1-9][0
 _PREFIX_LENGTH: Final = re.compile(r"[0-9]{1,3}")
 _LIST_NAME: Final = re.compile(r"[a-z0-9_.]+")
 _DASHED_LIST_NAME: Final = re.compile(r"[a-z0-9_.-]+")
+_LIST_NAME_EXPECTED: Final = {
+    False: "a list's name is expected: lower-case letters, digits, `_`, and dots inside",
+    True: (
+        "a list's name is expected: lower-case letters, digits, `_`, and dots and dashes inside; "
+        "give the list another name if it has others, or write its id"
+    ),
+}
 _MOST_HASHES: Final = 255
 _INT64: Final = 1 << 63
 
@@ -247,5 +254,5 @@ def read_list_name(text: str, position: int, *, dashed: bool) -> tuple[str, int]
     """The name of a list, without its `$`."""
     found = (_DASHED_LIST_NAME if dashed else _LIST_NAME).match(text, position)
     if found is None or found[0].startswith((".", "-")) or found[0].endswith((".", "-")):
-        raise syntax_error(text, position, "a list's name is expected: lower-case letters, digits, `_`, and dots inside")
+        raise syntax_error(text, position, _LIST_NAME_EXPECTED[dashed])
     return found[0], found.end()

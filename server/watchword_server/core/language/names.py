@@ -24,8 +24,19 @@ def unknown_name(name: str, scheme: Scheme, *, called: bool) -> str:
         return f"unknown field `{name}`: there is no such value; write a Bool field alone, or `not` before it"
     if name.isdigit():
         return f"unknown field `{shown}`: a value cannot stand on the left; write the field first"
+    if name in scheme.elsewhere and not called:
+        return f"`{name}` {scheme.elsewhere[name]}"
     kind, known = ("function", scheme.functions) if called else ("field", scheme.fields)
     return f"unknown {kind} `{shown}`{did_you_mean(name, known)}"
+
+
+def unknown_member(member: str, records: str, known: Iterable[str]) -> str:
+    """The message: what no record of the field has, and what they have."""
+    names = sorted(known)
+    remedy = (
+        did_you_mean(member, names) or f": there {'are' if len(names) > 1 else 'is'} {', '.join(f'`{name}`' for name in names)}"
+    )
+    return f"unknown member `{member[:80]}` of `{records}`{remedy}"
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -86,10 +97,15 @@ def missing_operator(text: str, position: int, left: Type) -> str:
     return f"an operator is expected; compare each element of {left}, as in any(field[*] == …)"
 
 
-def bad_operator(operator: str, left: Type, value: str) -> str:
-    """What to say of an operator that a `left` does not take."""
+def bad_operator(operator: str, left: Type, value: str, members: Iterable[str] = ()) -> str:
+    """What to say of an operator that a `left` does not take; `members` are those of its records."""
     shown = value if len(value) <= 60 else "field"
     match left:
+        case ArrayOf(MapOf(Scalar())):
+            names = sorted(members)
+            one = f".{names[-1]}" if names else '["key"]'
+            others = f"; records have {', '.join(f'`{name}`' for name in names)}" if names else ""
+            return f"`{operator}` does not take an {left}: compare a member of each, `any({shown}[*]{one} {operator} …)`{others}"
         case ArrayOf(Scalar()):
             return f"`{operator}` does not take an {left}: compare each element, `any({shown}[*] {operator} …)`"
         case ArrayOf() | MapOf():

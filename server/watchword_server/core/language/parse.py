@@ -169,7 +169,8 @@ class _Reader(ValueReader):
         operator = OPERATORS[found[1]]
         start, end = found.span(1)
         if not isinstance(left, Scalar) or operator not in SUPPORTED[left]:
-            raise self.type_error(start, end, bad_operator(found[1], left, text[value.span[0] : value.span[1]]))
+            members = self.scheme.members.get(value.name, ()) if isinstance(value, Field) else ()
+            raise self.type_error(start, end, bad_operator(found[1], left, text[value.span[0] : value.span[1]], members))
         self.position = end
         glued = _GLUED.match(text, end) if found[1][-1].isalpha() else None
         self.skip_blanks()

@@ -1,6 +1,6 @@
 """`any` and `all` over the elements of a value, which is None where it is missing: then there are no elements."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Hashable
 from typing import TypeAlias
 
 from watchword_server.core.language.context import Context
@@ -74,5 +74,19 @@ def every_that(elements: Elements, passes: Predicate) -> Condition:
                 if not passes(value):
                     return False
         return True
+
+    return condition
+
+
+def some_member(key: Hashable, member: bytes, values: frozenset[RuntimeValue]) -> Condition:
+    """Whether that member of one of the maps of a field is among the values."""
+
+    def condition(context: Context) -> bool:
+        maps = context[key]
+        if maps is not None:
+            for found in maps:
+                if found.get(member) in values:  # None, where a map has no such member, is never among them
+                    return True
+        return False
 
     return condition

@@ -7,7 +7,7 @@ from typing import Literal as OneOf
 
 from watchword_server.core.language.functions import Function
 from watchword_server.core.language.literals import read_address, read_bytes, read_int, read_string, syntax_error
-from watchword_server.core.language.names import unexpected, unknown_name
+from watchword_server.core.language.names import unexpected, unknown_member, unknown_name
 from watchword_server.core.language.scheme import Scheme
 from watchword_server.core.language.syntax import (
     UNPACK,
@@ -99,6 +99,7 @@ class ValueReader(ABC):
         kind = self.scheme.fields.get(records)
         unpack = _UNPACK.match(self.text, end)
         if self.scheme.gateway and unpack and isinstance(kind, ArrayOf) and isinstance(kind.element, MapOf):
+            self._check_member(records, member, (start, end))
             self.position = unpack.end()
             field = Field(records, kind, (start, start + len(records)))
             each = Index(field, UNPACK, kind.element, unpacked=True, span=(start, self.position))
@@ -125,7 +126,16 @@ class ValueReader(ABC):
             element = _element(value.type, key)
             if element is None:
                 raise self.type_error(start, self.position, f"{value.type} has no such element: {_INDEXES[type(value.type)]}")
+            if isinstance(key, bytes) and isinstance(value, Index) and isinstance(value.value, Field):
+                self._check_member(value.value.name, key.decode(), (start, self.position))
             value = Index(value, key, element, key is UNPACK or is_unpacked(value), (value.span[0], self.position))
+
+    def _check_member(self, records: str, member: str, span: Span) -> None:
+        """Refuses a member that no record of the field has, where it is known what they have."""
+        known = self.scheme.members.get(records)
+        if known is not None and member not in known:
+            message = unknown_member(member, records, known)
+            raise ExpressionError("unknown_field", message, text=self.text, position=span[0], length=span[1] - span[0])
 
     def _key(self) -> bytes | int | Unpack:
         text, start = self.text, self.position

@@ -39,7 +39,8 @@ class Scheme:
 
     `missing_not_equal`: what `!=` says of a missing value; True is the engine's default, False what the product's pages say.
     `gateway`: also takes what Gateway's pages show beyond the open grammar: dashes in a list's name, `.member` after an index,
-    and the empty expression, which is always true.
+    and the empty expression, which is always true. `members`: of a field that is a list of records, all that a record can have;
+    of one that is not here, any. `elsewhere`: fields of other schemes, and how to say where they belong.
     """
 
     fields: Mapping[str, Type]
@@ -47,6 +48,8 @@ class Scheme:
     limits: Limits = field(default_factory=Limits)
     missing_not_equal: bool = True
     gateway: bool = False
+    members: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    elsewhere: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in self.fields:

@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from watchword_server.core.model import AccessRequest, DeviceId
 from watchword_server.core.statistics import statistics_of
 from watchword_server.doors.operators.authentication import Authentication
-from watchword_server.doors.requests import split_authority, split_url
-from watchword_server.errors import NotFoundError
+from watchword_server.doors.requests import EMAIL, split_authority, split_url
+from watchword_server.errors import NotFoundError, RequestMalformedError
 from watchword_server.services.decisions import Decisions
 from watchword_server.services.explaining import Explaining, address_of, facts_of, identity_of
 from watchword_server.services.rules import Rules
@@ -72,7 +72,7 @@ class RuleRoutes:
 
     async def stats(self) -> dict[str, object]:
         """What the rules in force come to."""
-        return asdict(statistics_of(self.rules.in_force.current))
+        return asdict(statistics_of(self.rules.in_force.current, disabled=self.rules.disabled))
 
     async def decision(self, decision_id: DecisionIdText) -> dict[str, object]:
         """The record of a decision."""
@@ -90,6 +90,8 @@ class RuleRoutes:
         scheme, authority, target = split_url(body.url)
         host, port = split_authority(authority)
         path, _, query = target.partition("?")
+        if body.email is not None and not EMAIL.fullmatch(body.email):
+            raise RequestMalformedError(f"`{body.email}` is not an email address: write one like `ada@corp.example`")
         request = AccessRequest(
             method=body.method,
             scheme=scheme,
