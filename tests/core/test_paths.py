@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from watchword_server.core.paths import is_plain, readings
+from watchword_server.core.paths import _STAGES, is_plain, readings
 
 MOST: Final = 300  # however odd a path is
 
@@ -52,7 +52,7 @@ def test_a_path_is_also_what_some_server_makes_of_it(path: str, others: set[byte
     assert others <= set(readings(path)[1:])
 
 
-@pytest.mark.parametrize("path", ["/", "/pages/7", "/a-b_c~d/e,f", "*", "/trailing/"])
+@pytest.mark.parametrize("path", ["/", "/pages/7", "/a-b_c~d/e,f", "*", "/trailing/", "/.well-known/x", "/a.b/..c/...d"])
 def test_a_plain_path_has_one_reading(path: str) -> None:
     assert is_plain(path)
 
@@ -65,3 +65,9 @@ def test_whatever_has_another_reading_is_not_plain(path: str) -> None:
         assert found == (path.encode(),)
     resolved = found[-1]
     assert resolved.startswith(b"/") or not resolved
+
+
+@given(st.text(alphabet="/.ab-*", max_size=20).map(lambda text: f"/{text}"))
+def test_no_step_of_any_server_changes_a_plain_path(path: str) -> None:
+    if is_plain(path):
+        assert {step(path.encode()) for steps in _STAGES for step in steps} == {path.encode()}

@@ -134,7 +134,10 @@ class ApplicationIndex:
 
     def find(self, host: str, path: bytes) -> CompiledApplication | None:
         """The application; None: there is none."""
-        found = _first(self.exact.get(host, ()), path)
+        covered = self.exact.get(host, ())
+        if len(covered) == 1 and covered[0][0].patterns is None:  # one application, all of the host: as nearly everywhere
+            return covered[0][1]
+        found = _first(covered, path)
         if found is None and self.wild:
             found = next(filter(None, (_first(wild.covered, path) for wild in self._wild_hosts(host))), None)
         return found

@@ -28,7 +28,7 @@ def is_plain(path: str) -> bool:
     """Whether every server reads the path as it is written."""
     if "%" in path or ";" in path or "//" in path or "\\" in path:
         return False
-    return "." not in path or not ("/." in path or "./" in path or path.endswith("."))
+    return "." not in path or not ("./" in path or path.endswith("."))  # dot segments among them; `/.well-known` is plain
 
 
 def readings(path: str) -> tuple[bytes, ...]:

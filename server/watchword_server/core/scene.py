@@ -98,9 +98,8 @@ class Scene(dict[Hashable, Value | None]):
 
     def __missing__(self, key: Hashable) -> Value | None:
         value: Value | None
-        getter = _FIELDS.get(key)
-        if getter is not None:
-            value = getter(self)
+        if key in _FIELDS:
+            value = _FIELDS[key](self)
         elif key.__class__ is PostureArray:
             value = key.read(self)
         else:
