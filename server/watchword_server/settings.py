@@ -130,7 +130,7 @@ _LANGUAGE = LanguageSettings()
 
 
 class Rules(_Group):
-    """How the expressions of Gateway rules are read."""
+    """How the expressions of Gateway rules are read, and how long lists may be."""
 
     missing_not_equal: bool = Field(
         default=_LANGUAGE.missing_not_equal, description="whether `!=` is true of a field that is missing"
@@ -142,6 +142,7 @@ class Rules(_Group):
         _LANGUAGE.max_nesting, ge=1, le=128, description="parentheses, `not`, quantifiers and calls inside one another"
     )
     max_set_items: int = Field(_LANGUAGE.max_set_items, ge=1, le=100_000, description="items of one `{…}`")
+    max_list_items: int = Field(_LANGUAGE.max_list_items, ge=1, le=1_000_000, description="items of one list")
     max_regex_characters: int = Field(_LANGUAGE.max_regex_characters, ge=1, le=65_536, description="length of one pattern")
     max_regex_memory_bytes: int = Field(
         _LANGUAGE.max_regex_memory_bytes, ge=1 << 16, le=1 << 28, description="memory of one compiled pattern"

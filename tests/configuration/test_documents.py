@@ -418,3 +418,11 @@ def test_a_good_document_changed_anywhere_is_applied_whole_or_refused_whole(
 def test_a_certificate_with_odd_text_around_it_is_read(pki: Pki) -> None:
     pem = "subject=Corp\r\n" + pki.issuing.pem.decode().strip().replace("\n", "\r\n")
     assert validate_document({"certificates": [{"name": "ca", "pem": pem}]}).certificates[0].pem == pem
+
+
+def test_how_long_a_list_may_be_is_a_setting() -> None:
+    items = [{"value": f"serial-{number}"} for number in range(3)]
+    document = {"lists": [{"name": "serials", "type": "SERIAL", "items": items}]}
+    assert validate_document(document, language=LanguageSettings(max_list_items=3)).lists
+    with pytest.raises(ConfigurationError, match="more than 2 items: shorten it, or raise the setting `rules.max_list_items`"):
+        validate_document(document, language=LanguageSettings(max_list_items=2))

@@ -322,6 +322,7 @@ class LanguageSettings:
     max_expression_characters: int = 16_384
     max_nesting: int = 128
     max_set_items: int = 5_000
+    max_list_items: int = 5_000
     max_regex_characters: int = 1_024
     max_regex_memory_bytes: int = 1 << 20
     max_wildcard_stars: int = 10

@@ -46,11 +46,14 @@ class GatewayList(Entry):
         ListType,
         one_of(*get_args(ListType), not_yet=["CATEGORY", "LOCATION", "DEVICE", "AAGUID"]),
     ]
-    items: Annotated[list[ListItem], Field(max_length=5000)] = Field(default_factory=list)
+    items: list[ListItem] = Field(default_factory=list)
 
     @field_validator("items")
     @classmethod
     def _valid_and_distinct(cls, items: list[ListItem], info: ValidationInfo) -> list[ListItem]:
+        most = reading_of(info).language.max_list_items
+        if len(items) > most and not reading_of(info).stored:
+            raise ValueError(f"the list has more than {most} items: shorten it, or raise the setting `rules.max_list_items`")
         kind = info.data.get("type")
         first: dict[str, str] = {}
         found: list[tuple[tuple[str | int, ...], str]] = []
