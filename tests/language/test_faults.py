@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from language.generating import expressions, scheme
+from watchword_server.core.language.compile import compile_expression
 from watchword_server.core.language.gateway import gateway_scheme
 from watchword_server.core.language.parse import parse
 from watchword_server.core.language.scheme import Limits, Scheme
@@ -239,3 +240,23 @@ def test_limits_of_sets_and_regular_expressions() -> None:
         assert read(text, of) is None
     with pytest.raises(ValueError, match="nesting must be"):
         Limits(nesting=1000)
+
+
+def test_values_as_deep_as_nesting_allows_are_compiled_or_refused() -> None:
+    """Whether two sides ask the same elements is found by comparing trees, which takes Python's stack."""
+    value = "a[*]"
+    for _ in range(123):
+        value = f"upper({value})[*]"
+    roomy = Scheme({"a": ArrayOf(BYTES)}, limits=Limits(expression_characters=10_000))
+    expression = parse(f'any(({value} == "X" or {value} == "Y"))', roomy)
+
+    def compiled(frames: int) -> object:
+        if frames:
+            return compiled(frames - 1)
+        try:
+            return compile_expression(expression)({"a": (b"x",)})
+        except ExpressionError as error:
+            return str(error)
+
+    assert compiled(0) is True
+    assert compiled(200) in {True, "1:1: this is nested too deeply to be compiled: write it flatter"}

@@ -310,17 +310,22 @@ class _Terms:
     """A rule and the conditions that its expressions AND. `exact`: of those that say no more, the field and its values."""
 
     rule: _Read
-    nodes: tuple[syntax.Boolean, ...]
+    terms: tuple[tuple[str, syntax.Boolean], ...]  # as they are written: comparing deep trees takes Python's whole stack
     exact: tuple[tuple[str, frozenset[object]], ...]
 
     @classmethod
     def of(cls, rule: _Read) -> "_Terms":
-        nodes = tuple(node for expression in rule.parts.values() for node in _conjuncts(expression.root))
-        return cls(rule, nodes, tuple(exact for node in nodes if (exact := exact_values(node)) is not None))
+        terms = tuple(
+            (expression.text[slice(*node.span)], node)
+            for expression in rule.parts.values()
+            for node in _conjuncts(expression.root)
+        )
+        return cls(rule, terms, tuple(exact for _, node in terms if (exact := exact_values(node)) is not None))
 
     def follows_from(self, other: "_Terms") -> bool:
         """Whether whatever the other matches is matched by this one: each of its terms is one of the other's, or wider."""
-        return all(node in other.nodes or _wider(exact_values(node), other) for node in self.nodes)
+        written = {text for text, _ in other.terms}
+        return all(text in written or _wider(exact_values(node), other) for text, node in self.terms)
 
 
 def _wider(exact: tuple[str, frozenset[object]] | None, other: _Terms) -> bool:

@@ -51,14 +51,23 @@ def compile_expression(
     `lists` gives the items of a list by its key; `keys` what is looked up in the context for a field, where it is not its name.
     Raises `ExpressionError` for a list that is not there.
     """
-    return _Compiler(expression.scheme, lists, keys, expression.text).condition(expression.root)
+    try:
+        return _Compiler(expression.scheme, lists, keys, expression.text).condition(expression.root)
+    except RecursionError:  # two subtrees that are nearly as deep as nesting allows are compared with one another
+        message = "this is nested too deeply to be compiled: write it flatter"
+        raise ExpressionError("syntax", message, text=expression.text, position=0, length=len(expression.text)) from None
 
 
 def compile_node(
     node: Boolean, scheme: Scheme, *, lists: Mapping[str, Matcher] = _NOTHING, keys: Mapping[str, Hashable] = _SAME
 ) -> Condition:
     """A part of an expression as a function of a context; the part must not be `each`. Raises `ExpressionError`."""
-    return _Compiler(scheme, lists, keys).condition(node)
+    try:
+        return _Compiler(scheme, lists, keys).condition(node)
+    except RecursionError:
+        start, end = node.span
+        message = "this is nested too deeply to be compiled: write it flatter"
+        raise ExpressionError("syntax", message, text=" " * end, position=start, length=end - start) from None
 
 
 def value_of(
