@@ -424,5 +424,5 @@ def test_how_long_a_list_may_be_is_a_setting() -> None:
     items = [{"value": f"serial-{number}"} for number in range(3)]
     document = {"lists": [{"name": "serials", "type": "SERIAL", "items": items}]}
     assert validate_document(document, language=LanguageSettings(max_list_items=3)).lists
-    with pytest.raises(ConfigurationError, match="more than 2 items: shorten it, or raise the setting `rules.max_list_items`"):
+    with pytest.raises(ConfigurationError, match=r"more than 2 items: shorten it, or raise the setting `rules\.max_list_items`"):
         validate_document(document, language=LanguageSettings(max_list_items=2))
