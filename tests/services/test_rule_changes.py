@@ -327,3 +327,18 @@ def a_block(host: str) -> dict[str, Any]:
     """A Gateway rule that shows whether rules are in force, whatever is known of a device."""
     traffic = f'http.request.host == "{host}"'
     return {"name": "block", "enabled": True, "precedence": 10, "filters": ["http"], "action": "block", "traffic": traffic}
+
+
+async def test_committed_rules_that_a_fault_kept_from_taking_effect_do_so_at_the_next_try(
+    world: World, credential: Credential
+) -> None:
+    """A fault of ours between the commit and the swap: the next change, though it finds nothing to do, must not stop there."""
+    device = await world.device("laptop-1", credential)
+    await world.attest(device)
+    changed = {**with_check_input(world, **ANOTHER_NAME), "gateway_rules": [a_block(HOST)]}
+    world.hold("claims", failure=RuntimeError("a fault of ours")).let_go()
+    with pytest.raises(RuntimeError):
+        await world.apply(changed)
+    assert (await world.ask(credential)).allowed, "not in force yet"
+    await world.apply(changed)
+    assert (await world.ask(credential)).reason == "gateway_block"

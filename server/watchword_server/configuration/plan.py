@@ -21,7 +21,6 @@ from watchword_server.errors import ConfigurationError, Problem
 from watchword_server.ports import RulesChange, StoredObject
 
 _NOT_YET = Instant(0.0)
-_KINDS = frozenset(section.value for section in Section)
 _MADE_BY_THE_SERVER: Mapping[Section, frozenset[str]] = {Section.SERVICE_TOKENS: frozenset({CREDENTIAL})}
 _UNDASHED = re.compile(r"([0-9a-f]{8})([0-9a-f]{4})([0-9a-f]{4})([0-9a-f]{4})([0-9a-f]{12})", re.IGNORECASE)
 

@@ -4,7 +4,7 @@ A selector is True, False, or None where the fact it needs is unknown. `include`
 "none", each carrying the unknown. A policy that grants applies only if True; a policy that denies applies unless False.
 """
 
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -321,10 +321,3 @@ def _with_provider(condition: Condition, provider_id: str | None) -> Condition:
         return condition
     provider = FactIs("login_method", LOGIN_METHOD, frozenset({provider_id.encode()}))
     return _both(_fact_is(provider), condition)
-
-
-def selectors_of(conditions: Conditions) -> Iterator[Selector]:
-    """All of them, in the order they are written."""
-    yield from conditions.include
-    yield from conditions.require
-    yield from conditions.exclude

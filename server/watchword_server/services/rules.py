@@ -94,7 +94,7 @@ class Rules:
             await self._catch_up()
             after = change(self._entry(section, name_or_id))
             [placed] = read_objects([after], language=self.language)
-            book, problems = self._book.changed([page_of(placed)])
+            book, problems = await asyncio.to_thread(self._book.changed, [page_of(placed)])
             if problems:
                 raise ConfigurationError(problems)
             await self._commit(RulesChange((after,), ()), book, await self._compiled(book))
@@ -109,7 +109,7 @@ class Rules:
 
     async def _catch_up(self) -> None:
         """Reads what was committed by a change that was not heard of since."""
-        if await self.store.rules_revision() != self._book.rules.revision:
+        if await self.store.rules_revision() != self.in_force.current.rules.revision:
             await self._load()
 
     async def _compiled(self, book: RuleBook) -> RuleSnapshot:
@@ -120,7 +120,7 @@ class Rules:
         before = self._book
         revision = await self.store.commit_rules(change, expected_revision=before.rules.revision, now=now)
         written = [(stored.kind, stored.id) for stored in change.upserts]
-        book = book.committed(written, before, revision=revision, now=now)
+        book = await asyncio.to_thread(book.committed, written, before, revision=revision, now=now)
         del before
         # Only revisions are other than when it was compiled; of what is compiled nothing rests on them.
         await self._put_in_force(book, replace(snapshot, rules=book.rules))
