@@ -15,7 +15,8 @@ from watchword_server.configuration.book import EMPTY_BOOK
 from watchword_server.configuration.document.sections import validate_document
 from watchword_server.configuration.plan import plan_changes
 from watchword_server.configuration.yaml_file import read_rule_file
-from watchword_server.core import certificates, verify
+from watchword_server.core import verify
+from watchword_server.core.certificates import refusal
 from watchword_server.core.facts import REPORTABLE
 from watchword_server.core.gateway import scheme_of
 from watchword_server.core.kinds import client_certificate
@@ -42,7 +43,7 @@ def all_errors(parent: type[errors.WatchwordError] = errors.WatchwordError) -> I
 
 def codes() -> set[str]:
     found = {error.code for error in all_errors()} - NOT_FOR_OUTSIDE - OPERATORS_OWN
-    found |= set(certificates._ORDER) | verify.COLLECTION_ERRORS | set(client_certificate._NO_SIGNATURE.values())
+    found |= set(refusal.ORDER) | verify.COLLECTION_ERRORS | set(client_certificate._NO_SIGNATURE.values())
     found |= {standing.value for standing in Standing if standing.value not in {"passed", "failed"}}
     for room in ("core", "services", "doors"):
         for path in (ROOT / "server" / "watchword_server" / room).rglob("*.py"):

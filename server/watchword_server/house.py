@@ -33,6 +33,7 @@ from watchword_server.services.explaining import Explaining
 from watchword_server.services.limiting import TokenBuckets
 from watchword_server.services.rejudging import Rejudging
 from watchword_server.services.resolving import Resolver
+from watchword_server.services.revocation_in_force import RevocationInForce
 from watchword_server.services.rules import Rules
 from watchword_server.services.rules_in_force import RulesInForce
 from watchword_server.services.service_tokens import ServiceTokens
@@ -109,8 +110,8 @@ class House:
                 load_deadline_seconds=settings.cache.load_deadline_seconds,
             ),
         )
-        in_force, connections = RulesInForce(), Connections()
-        rejudging = Rejudging(store, memory, clock, posture_log)
+        in_force, revocation, connections = RulesInForce(), RevocationInForce(), Connections()
+        rejudging = Rejudging(store, memory, revocation, clock, posture_log)
         rules = Rules(store, in_force, rejudging, connections, clock, limits.attest_devices_per_second, settings.rules.language)
         tokens = Tokens(store, clock, secrets.token_bytes)
         stand_in_key = secrets.token_bytes(32)
@@ -118,6 +119,7 @@ class House:
             store=store,
             memory=memory,
             rules=in_force,
+            revocation=revocation,
             rejudging=rejudging,
             clock=clock,
             posture_log=posture_log,

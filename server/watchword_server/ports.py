@@ -6,11 +6,13 @@ Whatever a method returned for is durable.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol
 
 from watchword_server.core.enrollment import EnrollmentToken, ProvenEnrollment
 from watchword_server.core.model import (
     CertificateBinding,
+    CertificateId,
     CheckId,
     Device,
     DeviceId,
@@ -173,6 +175,52 @@ class RuleStore(Protocol):
         Every entry whose name or body changed gets the new revision as its own; without a change the revision stays. Raises
         `ConflictError` if somebody else was first.
         """
+        ...
+
+
+# ---- Revocation ------------------------------------------------------------------------------------------------------------
+
+
+class ListSource(StrEnum):
+    """How a revocation list came here."""
+
+    URL = "url"
+    PATH = "path"
+    UPLOAD = "upload"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRevocationList:
+    """A revocation list as it is kept, without its bytes. Of one uploaded CA there is at most one a source and place.
+
+    `place` is the URL or path it was read from; for an upload, the issuer's key in hexadecimal and `complete` or `delta`.
+    """
+
+    certificate_id: CertificateId
+    source: ListSource
+    place: str
+    sha256: bytes  # over the DER bytes
+    length: int
+    received_at: Instant
+
+
+class RevocationStore(Protocol):
+    """Revocation lists, as large as they may be: their bytes travel in pieces of at most 1 MiB."""
+
+    async def revocation_lists(self) -> Sequence[StoredRevocationList]:
+        """All of them."""
+        ...
+
+    async def read_revocation_list(self, stored: StoredRevocationList, take: Callable[[bytes], None]) -> None:
+        """Hands the bytes to `take`, piece by piece. Raises `NotFoundError`."""
+        ...
+
+    async def commit_revocation_list(self, stored: StoredRevocationList, pieces: Iterable[bytes]) -> int:
+        """Keeps a list in place of the one with the same CA, source and place; returns the revision."""
+        ...
+
+    async def remove_revocation_lists(self, lists: Sequence[StoredRevocationList], *, now: Instant) -> int:
+        """Forgets lists; returns the revision."""
         ...
 
 

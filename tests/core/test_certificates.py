@@ -24,9 +24,13 @@ from server.odd_certificates import (
     certificate_with,
 )
 from support.pki import DAY, HOUR, Authority, Credential, _elements, _split, _wrap, root_authority
-from watchword_server.core import certificates
-from watchword_server.core.certificates import _ORDER, CertificateRefusedError, Subject
-from watchword_server.core.model import ClientCertificateConfig, Instant
+from watchword_server.core.certificates.conditions import Subject, substitute
+from watchword_server.core.certificates.parsed import fingerprint, parse_whole
+from watchword_server.core.certificates.path import ValidPath, issued_by
+from watchword_server.core.certificates.refusal import ORDER, CertificateRefusedError
+from watchword_server.core.certificates.revocation import NOTHING_KNOWN
+from watchword_server.core.certificates.verdict import verify_client_certificate
+from watchword_server.core.model import CertificateId, ClientCertificateConfig, Instant, SigningCertificate
 
 CA: Final = PKI.issuing
 NAMES: Final = ("laptop-1.corp.example", "10.0.0.1", "urn://corp", "it@corp.example")
@@ -50,8 +54,9 @@ def verify(
     config: ClientCertificateConfig = STRICT,
     subject: Subject = SUBJECT,
     now: Instant = NOW,
-) -> certificates.VerifiedCertificate:
-    return certificates.verify_client_certificate(der, issuer.credential.der, config=config, subject=subject, now=now)
+) -> ValidPath:
+    signing = SigningCertificate(CertificateId("ca"), "ca", issuer.credential.der)
+    return verify_client_certificate((der,), signing, config=config, subject=subject, revocation=NOTHING_KNOWN, now=now).path
 
 
 def refused(verdict: Callable[[], object]) -> str:
@@ -85,19 +90,19 @@ def test_any_bytes_pass_or_are_refused_with_a_reason(der: bytes) -> None:
         warnings.simplefilter("ignore", CryptographyDeprecationWarning)  # the library says what it will refuse one day
         verdicts = [
             _outcome(lambda: verify(der)),
-            _outcome(lambda: certificates.verify_issued_by(der, CA.credential.der, now=NOW)),
+            _outcome(lambda: issued_by(der, CA.credential.der, now=NOW)),
         ]
     for verdict in verdicts:
         if isinstance(verdict, CertificateRefusedError):
-            assert verdict.reason in _ORDER
-            assert _ORDER[verdict.rank] == verdict.reason
+            assert verdict.reason in ORDER
+            assert ORDER[verdict.rank] == verdict.reason
         else:
-            assert verdict.fingerprint == certificates.fingerprint(der)
+            assert verdict.leaf.fingerprint == fingerprint(der)
 
 
 def _outcome(
-    verdict: Callable[[], certificates.VerifiedCertificate],
-) -> certificates.VerifiedCertificate | CertificateRefusedError:
+    verdict: Callable[[], ValidPath],
+) -> ValidPath | CertificateRefusedError:
     try:
         return verdict()
     except CertificateRefusedError as error:
@@ -105,7 +110,7 @@ def _outcome(
 
 
 def test_a_certificate_larger_than_any_real_one_is_not_parsed() -> None:
-    assert refused(lambda: certificates.load_certificate(bytes(32 * 1024 + 1))) == "certificate_malformed"
+    assert refused(lambda: parse_whole(bytes(32 * 1024 + 1))) == "certificate_malformed"
 
 
 # ---- Issuers that cannot be uploaded -------------------------------------------------------------------------------------
@@ -130,7 +135,7 @@ def test_a_certificate_larger_than_any_real_one_is_not_parsed() -> None:
 )
 def test_a_certificate_that_is_no_ca_vouches_for_nobody(issuer: Authority, reason: str) -> None:
     assert refused(lambda: verify(issuer.issue().der, issuer=issuer)) == reason
-    assert refused(lambda: certificates.verify_issued_by(issuer.issue().der, issuer.credential.der, now=NOW)) == reason
+    assert refused(lambda: issued_by(issuer.issue().der, issuer.credential.der, now=NOW)) == reason
 
 
 # ---- What people read ---------------------------------------------------------------------------------------------------
@@ -162,12 +167,12 @@ def test_a_certificate_is_valid_from_its_first_second_to_its_last() -> None:
     assert refused(lambda: verify(credential.der, config=CONFIG, now=before)) == "certificate_not_yet_valid"
     assert refused(lambda: verify(credential.der, config=CONFIG, now=after)) == "certificate_expired"
     for moment in (first, last):
-        assert verify(credential.der, config=CONFIG, now=Instant(moment)).not_after == last
+        assert verify(credential.der, config=CONFIG, now=Instant(moment)).valid_until == last
 
 
 def test_a_verdict_ends_with_the_certificate_or_its_issuer_whichever_is_first() -> None:
     issuer = root_authority(not_after=HOUR * 2)
-    assert verify(issuer.issue(not_after=DAY).der, issuer=issuer, config=CONFIG).not_after == _validity(issuer.credential)[1]
+    assert verify(issuer.issue(not_after=DAY).der, issuer=issuer, config=CONFIG).valid_until == _validity(issuer.credential)[1]
 
 
 # ---- Conditions ---------------------------------------------------------------------------------------------------------
@@ -184,7 +189,7 @@ def test_a_verdict_ends_with_the_certificate_or_its_issuer_whichever_is_first() 
     ],
 )
 def test_variables_are_replaced_by_what_is_known(pattern: str, subject: Subject, outcome: str) -> None:
-    assert certificates.substitute(pattern, subject) == outcome
+    assert substitute(pattern, subject) == outcome
 
 
 @pytest.mark.parametrize(
@@ -200,7 +205,7 @@ def test_variables_are_replaced_by_what_is_known(pattern: str, subject: Subject,
     ],
 )
 def test_what_is_not_known_is_a_reason_and_never_an_empty_string(pattern: str, subject: Subject, reason: str) -> None:
-    assert refused(lambda: certificates.substitute(pattern, subject)) == reason
+    assert refused(lambda: substitute(pattern, subject)) == reason
     with_cn = replace(CONFIG, common_name=pattern)
     assert refused(lambda: verify(CA.issue(None).der, config=with_cn, subject=subject)) == reason
     with_san = replace(CONFIG, subject_alternative_names=("fixed", pattern))

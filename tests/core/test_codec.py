@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from core.bench import CA, CHECK, NOW, PATIENT, Bench
 from watchword.v1 import posture_pb2 as wire
+from watchword_server.core.certificates.revocation import NOTHING_KNOWN
 from watchword_server.core.model import Claim, Evidence, EvidenceLevel
 from watchword_server.core.verify import judge_claim
 from watchword_server.doors import codec
@@ -126,7 +127,13 @@ def test_whatever_was_parsed_can_be_judged_and_nothing_made_up_passes(payload: b
         return
     for claim in evidence.claims:
         judged = judge_claim(
-            claim, VERIFIED.context, device=VERIFIED.device, check=CHECK, signing_certificates={CA.id: CA}, now=NOW
+            claim,
+            VERIFIED.context,
+            device=VERIFIED.device,
+            check=CHECK,
+            signing_certificates={CA.id: CA},
+            revocation=NOTHING_KNOWN,
+            now=NOW,
         )
         if judged.result.passed:
             assert [(found.chain[0], found.possession_signature) for found in claim.candidates] == PROVEN

@@ -10,6 +10,7 @@ from core.bench import AUDIENCE, CA, CHECK, CONFIG, DEVICE_ID, NOW, PKI, Bench
 from support.device import HONEST, Lie, fields
 from support.pki import DAY, HOUR, generate_key
 from watchword.v1 import posture_pb2 as wire
+from watchword_server.core.certificates.revocation import NOTHING_KNOWN
 from watchword_server.core.model import Check, Claim, DeviceState, Evidence, EvidenceLevel, Instant, JudgedClaim
 from watchword_server.core.verify import as_cloned, judge_claim, verify_evidence
 from watchword_server.doors import codec
@@ -148,7 +149,15 @@ def _judged(
     claim = replace(claim, age_seconds=age_seconds)
     if error is not None:
         claim = Claim(claim.check_id, claim.check_revision, age_seconds, error_code=error)
-    return judge_claim(claim, verified.context, device=verified.device, check=check, signing_certificates={CA.id: CA}, now=now)
+    return judge_claim(
+        claim,
+        verified.context,
+        device=verified.device,
+        check=check,
+        signing_certificates={CA.id: CA},
+        revocation=NOTHING_KNOWN,
+        now=now,
+    )
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from rehearsal.files import HOST, a_document, written
-from watchword_server.core.certificates import REASONS
+from watchword_server.core.certificates.refusal import REASONS
 from watchword_server.doors.requests import split_authority, split_url
 from watchword_server.rehearsal.reasons import DECISION_REASONS
 from watchword_server.rehearsal.requests import target_of

@@ -18,7 +18,7 @@ from server.scene import COMMON_NAME, HOSTNAME, LAPTOP, Scene, verdicts
 from support.device import HONEST, Lie
 from support.pki import DAY, HOUR, Credential, generate_key, root_authority
 from watchword.v1 import posture_pb2 as wire
-from watchword_server.core.certificates import _ORDER
+from watchword_server.core.certificates.refusal import ORDER
 
 rule_document = checks.rule_document
 
@@ -182,7 +182,7 @@ async def test_a_wrong_certificate_fails_its_check_with_the_reason(scene: Scene,
 def test_every_reason_of_a_certificate_has_its_lie() -> None:
     told = {case.reason for case in FAILURES.values()}
     # A certificate that must not be a CA cannot be uploaded as one: tests/core/test_certificates.py looks at it alone.
-    assert told | {"issuer_not_a_ca"} == set(_ORDER)
+    assert told | {"issuer_not_a_ca"} == set(ORDER)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from support.device import SimulatedDevice
 from support.pki import Credential, Pki
 from support.rules import CHECK
 from watchword.v1 import posture_pb2 as wire
-from watchword_server.core.certificates import fingerprint
+from watchword_server.core.certificates.parsed import fingerprint
 from watchword_server.core.model import DeviceId
 from watchword_server.errors import StoreUnavailableError
 

@@ -177,6 +177,44 @@ class Evidence(_message.Message):
     checks: _containers.RepeatedCompositeFieldContainer[CheckEvidence]
     def __init__(self, device_id: _Optional[str] = ..., key_id: _Optional[str] = ..., audience: _Optional[str] = ..., session_id: _Optional[bytes] = ..., epoch: _Optional[int] = ..., nonce: _Optional[bytes] = ..., sequence: _Optional[int] = ..., inventory: _Optional[_Union[Inventory, _Mapping]] = ..., boot: _Optional[_Union[Boot, _Mapping]] = ..., check_set_revision: _Optional[int] = ..., checks: _Optional[_Iterable[_Union[CheckEvidence, _Mapping]]] = ...) -> None: ...
 
+class Goodbye(_message.Message):
+    __slots__ = ("device_id", "key_id", "audience", "session_id", "epoch", "nonce", "sequence")
+    DEVICE_ID_FIELD_NUMBER: _ClassVar[int]
+    KEY_ID_FIELD_NUMBER: _ClassVar[int]
+    AUDIENCE_FIELD_NUMBER: _ClassVar[int]
+    SESSION_ID_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    NONCE_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    device_id: str
+    key_id: str
+    audience: str
+    session_id: bytes
+    epoch: int
+    nonce: bytes
+    sequence: int
+    def __init__(self, device_id: _Optional[str] = ..., key_id: _Optional[str] = ..., audience: _Optional[str] = ..., session_id: _Optional[bytes] = ..., epoch: _Optional[int] = ..., nonce: _Optional[bytes] = ..., sequence: _Optional[int] = ...) -> None: ...
+
+class KeyRotate(_message.Message):
+    __slots__ = ("device_id", "key_id", "audience", "session_id", "epoch", "nonce", "sequence", "new_public_key")
+    DEVICE_ID_FIELD_NUMBER: _ClassVar[int]
+    KEY_ID_FIELD_NUMBER: _ClassVar[int]
+    AUDIENCE_FIELD_NUMBER: _ClassVar[int]
+    SESSION_ID_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    NONCE_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    NEW_PUBLIC_KEY_FIELD_NUMBER: _ClassVar[int]
+    device_id: str
+    key_id: str
+    audience: str
+    session_id: bytes
+    epoch: int
+    nonce: bytes
+    sequence: int
+    new_public_key: bytes
+    def __init__(self, device_id: _Optional[str] = ..., key_id: _Optional[str] = ..., audience: _Optional[str] = ..., session_id: _Optional[bytes] = ..., epoch: _Optional[int] = ..., nonce: _Optional[bytes] = ..., sequence: _Optional[int] = ..., new_public_key: _Optional[bytes] = ...) -> None: ...
+
 class Boot(_message.Message):
     __slots__ = ("boot_id", "uptime_ms", "wall_time_unix_ms")
     BOOT_ID_FIELD_NUMBER: _ClassVar[int]
@@ -208,18 +246,20 @@ class ClientCertificateEvidence(_message.Message):
     def __init__(self, candidates: _Optional[_Iterable[_Union[CertificateCandidate, _Mapping]]] = ...) -> None: ...
 
 class CertificateCandidate(_message.Message):
-    __slots__ = ("chain", "location", "private_key", "possession_scheme", "possession_signature")
+    __slots__ = ("chain", "location", "private_key", "possession_scheme", "possession_signature", "ocsp_responses")
     CHAIN_FIELD_NUMBER: _ClassVar[int]
     LOCATION_FIELD_NUMBER: _ClassVar[int]
     PRIVATE_KEY_FIELD_NUMBER: _ClassVar[int]
     POSSESSION_SCHEME_FIELD_NUMBER: _ClassVar[int]
     POSSESSION_SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    OCSP_RESPONSES_FIELD_NUMBER: _ClassVar[int]
     chain: _containers.RepeatedScalarFieldContainer[bytes]
     location: str
     private_key: PrivateKeyState
     possession_scheme: str
     possession_signature: bytes
-    def __init__(self, chain: _Optional[_Iterable[bytes]] = ..., location: _Optional[str] = ..., private_key: _Optional[_Union[PrivateKeyState, str]] = ..., possession_scheme: _Optional[str] = ..., possession_signature: _Optional[bytes] = ...) -> None: ...
+    ocsp_responses: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, chain: _Optional[_Iterable[bytes]] = ..., location: _Optional[str] = ..., private_key: _Optional[_Union[PrivateKeyState, str]] = ..., possession_scheme: _Optional[str] = ..., possession_signature: _Optional[bytes] = ..., ocsp_responses: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class CollectionError(_message.Message):
     __slots__ = ("code", "detail")
@@ -230,7 +270,7 @@ class CollectionError(_message.Message):
     def __init__(self, code: _Optional[str] = ..., detail: _Optional[str] = ...) -> None: ...
 
 class AttestResponse(_message.Message):
-    __slots__ = ("challenge", "ack", "check_set", "attest_now", "rejected", "drain", "closing")
+    __slots__ = ("challenge", "ack", "check_set", "attest_now", "rejected", "drain", "closing", "key_pending")
     CHALLENGE_FIELD_NUMBER: _ClassVar[int]
     ACK_FIELD_NUMBER: _ClassVar[int]
     CHECK_SET_FIELD_NUMBER: _ClassVar[int]
@@ -238,6 +278,7 @@ class AttestResponse(_message.Message):
     REJECTED_FIELD_NUMBER: _ClassVar[int]
     DRAIN_FIELD_NUMBER: _ClassVar[int]
     CLOSING_FIELD_NUMBER: _ClassVar[int]
+    KEY_PENDING_FIELD_NUMBER: _ClassVar[int]
     challenge: Challenge
     ack: Ack
     check_set: CheckSet
@@ -245,7 +286,8 @@ class AttestResponse(_message.Message):
     rejected: Rejected
     drain: Drain
     closing: Closing
-    def __init__(self, challenge: _Optional[_Union[Challenge, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., check_set: _Optional[_Union[CheckSet, _Mapping]] = ..., attest_now: _Optional[_Union[AttestNow, _Mapping]] = ..., rejected: _Optional[_Union[Rejected, _Mapping]] = ..., drain: _Optional[_Union[Drain, _Mapping]] = ..., closing: _Optional[_Union[Closing, _Mapping]] = ...) -> None: ...
+    key_pending: KeyPending
+    def __init__(self, challenge: _Optional[_Union[Challenge, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., check_set: _Optional[_Union[CheckSet, _Mapping]] = ..., attest_now: _Optional[_Union[AttestNow, _Mapping]] = ..., rejected: _Optional[_Union[Rejected, _Mapping]] = ..., drain: _Optional[_Union[Drain, _Mapping]] = ..., closing: _Optional[_Union[Closing, _Mapping]] = ..., key_pending: _Optional[_Union[KeyPending, _Mapping]] = ...) -> None: ...
 
 class Challenge(_message.Message):
     __slots__ = ("session_id", "epoch", "nonce", "audience", "nonce_ttl_seconds")
@@ -270,6 +312,16 @@ class Ack(_message.Message):
     results: _containers.RepeatedCompositeFieldContainer[CheckResult]
     next_challenge: Challenge
     def __init__(self, sequence: _Optional[int] = ..., results: _Optional[_Iterable[_Union[CheckResult, _Mapping]]] = ..., next_challenge: _Optional[_Union[Challenge, _Mapping]] = ...) -> None: ...
+
+class KeyPending(_message.Message):
+    __slots__ = ("key_id", "valid_for_seconds", "next_challenge")
+    KEY_ID_FIELD_NUMBER: _ClassVar[int]
+    VALID_FOR_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_CHALLENGE_FIELD_NUMBER: _ClassVar[int]
+    key_id: str
+    valid_for_seconds: int
+    next_challenge: Challenge
+    def __init__(self, key_id: _Optional[str] = ..., valid_for_seconds: _Optional[int] = ..., next_challenge: _Optional[_Union[Challenge, _Mapping]] = ...) -> None: ...
 
 class CheckResult(_message.Message):
     __slots__ = ("check_id", "passed", "reason", "expires_in_seconds", "name", "detail")

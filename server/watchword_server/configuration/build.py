@@ -3,8 +3,6 @@
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from cryptography.hazmat.primitives.serialization import Encoding
-
 from watchword_server.configuration.build_access import build_application, build_demand, build_group, build_policy
 from watchword_server.configuration.consistency import Page
 from watchword_server.configuration.document.applications import Application as ApplicationEntry
@@ -56,7 +54,7 @@ def build_entry(page: Page, certificate_revisions: Mapping[str, int]) -> object 
 
 
 def _certificate(stored: StoredObject, entry: Certificate) -> SigningCertificate:
-    der = signing_certificate(entry.pem).public_bytes(Encoding.DER)
+    der = signing_certificate(entry.pem).der
     return SigningCertificate(CertificateId(stored.id), stored.name, der)
 
 

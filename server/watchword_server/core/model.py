@@ -79,6 +79,15 @@ class Trust(StrEnum):
     """How the uploaded signing certificate has to stand above the client certificate."""
 
     ISSUER = "issuer"  # it signed it directly
+    CHAIN = "chain"  # a valid path leads from it to the client certificate
+
+
+class RevocationPolicy(StrEnum):
+    """What a check asks of revocation."""
+
+    OFF = "off"
+    PREFER = "prefer"  # what is known counts; not to know is no failure
+    REQUIRE = "require"  # not to know fails
 
 
 class OnClone(StrEnum):
@@ -102,6 +111,7 @@ class ClientCertificateConfig:
     trust: Trust
     on_clone: OnClone
     allow_pkcs1: bool
+    revocation: RevocationPolicy = RevocationPolicy.PREFER
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,11 +130,12 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class SigningCertificate:
-    """A certificate an operator uploaded: what client certificates have to be signed by."""
+    """A certificate an operator uploaded: what client certificates have to be signed by, directly or through `intermediates`."""
 
     id: CertificateId
     name: str
     der: bytes
+    intermediates: tuple[bytes, ...] = ()  # the rest of the bundle, for `Trust.CHAIN`
 
 
 # ---- Evidence ---------------------------------------------------------------------------------------------------------
@@ -161,6 +172,7 @@ class Candidate:
     private_key: PrivateKeyState
     possession_scheme: str
     possession_signature: bytes
+    ocsp_responses: tuple[bytes, ...] = ()  # in DER, as found beside the certificate; not believed
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,13 +261,17 @@ class PostureResult:
 class JudgedClaim:
     """A claim with its context and the result it led to: what the store keeps, so that it can be judged again.
 
-    `proven_certificate` is set where the claim passes on its own (a clone apart) with a proof of possession.
+    `proven_certificate` is set where the claim passes on its own (a clone apart) with a proof of possession; `proven_key` with
+    it: the SHA-256 of its SubjectPublicKeyInfo. `serial_number` is that of the certificate the result is about, if it could be
+    read: what a revocation list may name.
     """
 
     claim: Claim
     context: ProofContext
     result: PostureResult
     proven_certificate: Fingerprint | None
+    proven_key: bytes | None = None
+    serial_number: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from typing import Final
 
 from watchword.envelope import EVIDENCE_TYPE
 from watchword_server.core import keys
+from watchword_server.core.certificates.revocation import RevocationView
 from watchword_server.core.kinds import KINDS
 from watchword_server.core.kinds.verdict import JudgingContext, Verdict
 from watchword_server.core.model import (
@@ -117,16 +118,17 @@ def judge_claim(
     device: Device,
     check: Check,
     signing_certificates: Mapping[CertificateId, SigningCertificate],
+    revocation: RevocationView,
     now: Instant,
 ) -> JudgedClaim:
-    """Judges what a device brought for one check: at its arrival, and again when the check or its CA changes."""
+    """Judges what a device brought for one check: at its arrival, and again when what the judgement rests on changes."""
     evidence_at = Instant(context.received_at - claim.age_seconds)
     expires_at = None if check.expiration_seconds is None else Instant(evidence_at + check.expiration_seconds)
     if claim.error_code is not None:
         reason = claim.error_code if claim.error_code in COLLECTION_ERRORS else "collection_failed"
         verdict = Verdict(reason, received=claim.error_detail)
     else:
-        surroundings = JudgingContext(context, device, check, signing_certificates, now)
+        surroundings = JudgingContext(context, device, check, signing_certificates, revocation, now)
         verdict = KINDS[check.kind].judge(claim, surroundings)
     if claim.age_seconds > max(check.schedule_seconds, _MIN_CLAIM_AGE_SECONDS):  # step 7: the claim is young enough
         verdict = Verdict("claim_too_old", expected=f"at most {check.schedule_seconds} s", received=f"{claim.age_seconds:.0f} s")
@@ -147,7 +149,12 @@ def judge_claim(
         received=verdict.received_facts(),
     )
     return JudgedClaim(
-        claim=claim, context=context, result=result, proven_certificate=verdict.fingerprint if verdict.proven else None
+        claim=claim,
+        context=context,
+        result=result,
+        proven_certificate=verdict.fingerprint if verdict.proven else None,
+        proven_key=verdict.key_sha256 if verdict.proven else None,
+        serial_number=verdict.serial_number,
     )
 
 

@@ -11,7 +11,7 @@ import structlog
 from watchword.v1 import posture_pb2 as wire
 from watchword_server import events
 from watchword_server.adapters.metrics import Metrics
-from watchword_server.core.certificates import subject_name_der
+from watchword_server.core.certificates.parsed import parse_issuer
 from watchword_server.core.model import Check, Device, DeviceId
 from watchword_server.core.session import (
     AttestSession,
@@ -151,7 +151,9 @@ class AgentDoor:
         return codec.check_set_to_wire(
             checks,
             revision=check_set_revision(checks),
-            issuer_names={check.id: subject_name_der(issuers[check.config.certificate_id].der) for check in checks},
+            issuer_names={
+                check.id: parse_issuer(issuers[check.config.certificate_id].der).x509.subject.public_bytes() for check in checks
+            },
             due_within_ms=due_within_ms,
         )
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from watchword_server.core.certificates.revocation import RevocationView
 from watchword_server.core.model import (
     Check,
     Device,
@@ -23,7 +24,9 @@ def checks_of(device: Device, snapshot: RuleSnapshot) -> tuple[Check, ...]:
     return tuple(check for check in snapshot.rules.checks.values() if not check.platforms or device.platform in check.platforms)
 
 
-def judge_evidence(verified: VerifiedEvidence, snapshot: RuleSnapshot, *, now: Instant) -> tuple[JudgedClaim, ...]:
+def judge_evidence(
+    verified: VerifiedEvidence, snapshot: RuleSnapshot, revocation: RevocationView, *, now: Instant
+) -> tuple[JudgedClaim, ...]:
     """Judges each claim of a device's evidence that is about one of its checks; others are nobody's question."""
     checks = {check.id: check for check in checks_of(verified.device, snapshot)}
     return tuple(
@@ -33,6 +36,7 @@ def judge_evidence(verified: VerifiedEvidence, snapshot: RuleSnapshot, *, now: I
             device=verified.device,
             check=checks[claim.check_id],
             signing_certificates=snapshot.rules.certificates,
+            revocation=revocation,
             now=now,
         )
         for claim in verified.evidence.claims

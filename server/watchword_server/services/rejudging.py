@@ -5,12 +5,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from watchword_server.core.certificates.revocation import RevocationView
 from watchword_server.core.model import CheckId, DeviceId, DeviceState, Fingerprint, Instant, JudgedClaim
 from watchword_server.core.snapshot import RuleSnapshot
 from watchword_server.core.verify import judge_claim
 from watchword_server.errors import ServiceError
 from watchword_server.ports import Clock, DeviceStore, EventLog, Narrowing, PostureMemory, Rejudgement, StoredClaim
 from watchword_server.services.judging import is_live, mark_clone, posture_event
+from watchword_server.services.revocation_in_force import RevocationInForce
 
 _SLICE = 100  # claims judged between two breaths of the event loop
 
@@ -27,6 +29,7 @@ class Rejudging:
 
     store: DeviceStore
     memory: PostureMemory
+    revocation: RevocationInForce
     clock: Clock
     posture_log: EventLog
 
@@ -47,7 +50,7 @@ class Rejudging:
 
     async def _run(self, claims: Sequence[StoredClaim], snapshot: RuleSnapshot) -> Sequence[Rejudgement]:
         now = self.clock.now()
-        again = await _judge(claims, snapshot, now=now)
+        again = await _judge(claims, snapshot, self.revocation.current, now=now)
         holders = await self._holders(again, now=now)
         changed: list[tuple[StoredClaim, Rejudgement]] = []
         for entry in again:
@@ -108,7 +111,9 @@ class Rejudging:
         return holders
 
 
-async def _judge(claims: Iterable[StoredClaim], snapshot: RuleSnapshot, *, now: Instant) -> list[_Again]:
+async def _judge(
+    claims: Iterable[StoredClaim], snapshot: RuleSnapshot, revocation: RevocationView, *, now: Instant
+) -> list[_Again]:
     again = []
     for index, stored in enumerate(claims):
         check = snapshot.rules.checks.get(stored.judged.claim.check_id)
@@ -119,6 +124,7 @@ async def _judge(claims: Iterable[StoredClaim], snapshot: RuleSnapshot, *, now: 
                 device=stored.device,
                 check=check,
                 signing_certificates=snapshot.rules.certificates,
+                revocation=revocation,
                 now=now,
             )
             again.append(_Again(stored, judged))

@@ -11,12 +11,9 @@ from cachetools import LRUCache
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from watchword_server.core.certificates import (
-    CertificateRefusedError,
-    VerifiedCertificate,
-    fingerprint,
-    verify_issued_by,
-)
+from watchword_server.core.certificates.parsed import ParsedCertificate, fingerprint
+from watchword_server.core.certificates.path import ValidPath, issued_by
+from watchword_server.core.certificates.refusal import CertificateRefusedError
 from watchword_server.core.model import (
     DevicePosture,
     DeviceState,
@@ -97,11 +94,11 @@ class Resolver:
         known = self._verified.get(key)
         if known is not None and known.valid_from <= now <= known.valid_until:
             return known
-        verified = _issued_by_one_of_ours(der, snapshot, now=now)
-        names = verified.certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+        path = _issued_by_one_of_ours(der, snapshot, now=now)
+        names = path.leaf.x509.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
         found = self._verified[key] = _Verified(
-            valid_from=verified.certificate.not_valid_before_utc.timestamp(),
-            valid_until=verified.not_after,
+            valid_from=path.valid_from,
+            valid_until=path.valid_until,
             common_name=str(names[-1].value) if names else None,
         )
         return found
@@ -145,27 +142,26 @@ _WHY_NOT_LIVE: Final = {
 }
 
 
-def _issued_by_one_of_ours(der: bytes, snapshot: RuleSnapshot, *, now: Instant) -> VerifiedCertificate:
+def _issued_by_one_of_ours(der: bytes, snapshot: RuleSnapshot, *, now: Instant) -> ValidPath:
     """The verdict against the uploaded CA that issued it. Raises `CertificateRefusedError`, of several the nearest miss."""
     refusals = []
     for issuer in snapshot.rules.certificates.values():
         try:
-            verified = verify_issued_by(der, issuer.der, now=now)
+            path = issued_by(der, issuer.der, now=now)
         except CertificateRefusedError as refusal:
             refusals.append(refusal)
         else:
-            _check_client_purpose(verified.certificate)
-            return verified
+            _check_client_purpose(path.leaf)
+            return path
     if not refusals:
         raise CertificateRefusedError("certificate_wrong_issuer")
     raise max(refusals, key=lambda refusal: refusal.rank)
 
 
-def _check_client_purpose(certificate: x509.Certificate) -> None:
+def _check_client_purpose(certificate: ParsedCertificate) -> None:
     """A certificate restricted to other purposes is no TLS client certificate (RFC 5280, 4.2.1.12); an unrestricted one is."""
-    try:
-        usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
-    except x509.ExtensionNotFound:
+    usage = certificate.extension(x509.ExtendedKeyUsage)
+    if usage is None:
         return
     if ExtendedKeyUsageOID.CLIENT_AUTH not in usage and ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE not in usage:
         raise CertificateRefusedError("extended_key_usage_missing", expected=["clientAuth"])

@@ -28,6 +28,7 @@ from watchword_server.errors import EvidenceRejectedError, ServiceError, Superse
 from watchword_server.ports import Clock, DeviceStore, EventLog, EvidenceCommit, Narrowing, PostureMemory
 from watchword_server.services.judging import is_live, judge_evidence, mark_clone, posture_event, proven_by
 from watchword_server.services.rejudging import Rejudging
+from watchword_server.services.revocation_in_force import RevocationInForce
 from watchword_server.services.rules_in_force import RulesInForce
 
 _log = structlog.get_logger(__name__)
@@ -49,6 +50,7 @@ class Verifier:
     store: DeviceStore
     memory: PostureMemory
     rules: RulesInForce
+    revocation: RevocationInForce
     rejudging: Rejudging
     clock: Clock
     posture_log: EventLog
@@ -86,7 +88,7 @@ class Verifier:
         if posture.device.epoch != session.epoch - session.claims_epoch:  # the store has the last word; this saves asking it
             self._doubtful.add(posture.device.id)
             raise SupersededError(f"epoch {session.epoch} of `{posture.device.id}` is not the newest")
-        judged = judge_evidence(verified, snapshot, now=now)
+        judged = judge_evidence(verified, snapshot, self.revocation.current, now=now)
         # Finished even if the agent leaves meanwhile: a half-done commit would leave memory and store apart.
         work = asyncio.ensure_future(self._commit(session, verified, posture, judged, snapshot, now=now))
         work.add_done_callback(_retrieve)

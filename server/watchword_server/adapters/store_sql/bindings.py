@@ -44,7 +44,7 @@ def follow(transaction: WriteTransaction, device_id: DeviceId, judged: JudgedCla
     _log(transaction, ended.scalars().all(), at=ended_at)
     if proven is not None:
         key = {"fingerprint": proven, "device_id": device_id, "check_id": check_id}
-        _ROWS.put(transaction.connection, key, {"proven_until": judged.result.expires_at})
+        _ROWS.put(transaction.connection, key, {"proven_until": judged.result.expires_at, "key_sha256": judged.proven_key})
         _log(transaction, [proven], at=ended_at)
 
 

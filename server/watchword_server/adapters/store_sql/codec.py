@@ -142,33 +142,37 @@ def decode_body(text: str) -> Mapping[str, object]:
 
 
 def _candidate_to_json(candidate: Candidate) -> dict[str, object]:
-    return {
+    fields: dict[str, object] = {
         "chain": [_blob(der) for der in candidate.chain],
         "location": candidate.location,
         "private_key": candidate.private_key.value,
         "possession_scheme": candidate.possession_scheme,
         "possession_signature": _blob(candidate.possession_signature),
     }
+    if candidate.ocsp_responses:
+        fields["ocsp_responses"] = [_blob(der) for der in candidate.ocsp_responses]
+    return fields
 
 
 def _candidate_from_json(item: object) -> Candidate:
-    fields = _Fields(item, "candidate", Candidate.__slots__)
+    fields = _Fields(item, "candidate", Candidate.__slots__, optional=frozenset({"ocsp_responses"}))
     return Candidate(
         chain=fields.items("chain", lambda der: _bytes(der, "candidate.chain")),
         location=fields.text("location"),
         private_key=fields.member(PrivateKeyState, "private_key"),
         possession_scheme=fields.text("possession_scheme"),
         possession_signature=fields.blob("possession_signature"),
+        ocsp_responses=fields.items("ocsp_responses", lambda der: _bytes(der, "candidate.ocsp_responses")),
     )
 
 
 class _Fields:
-    """One JSON object, read field by field."""
+    """One JSON object, read field by field. `optional` are lists that older rows do not have: absent, they are empty."""
 
-    def __init__(self, value: object, what: str, names: tuple[str, ...]) -> None:
-        if not isinstance(value, dict) or value.keys() != set(names):
+    def __init__(self, value: object, what: str, names: tuple[str, ...], *, optional: frozenset[str] = frozenset()) -> None:
+        if not isinstance(value, dict) or value.keys() | optional != set(names):
             raise DecodeError(f"stored {what} does not have the fields {', '.join(names)}")
-        self._value = value
+        self._value = {name: [] for name in optional} | value if optional else value
         self._what = what
 
     def text(self, name: str) -> str:

@@ -37,7 +37,12 @@ _REJUDGE = (
         results.c.received_at == bindparam("received"),
         exists().where(devices.c.id == results.c.device_id, _active),
     )
-    .values(result=bindparam("new_result"), proven_certificate=bindparam("new_certificate"))
+    .values(
+        result=bindparam("new_result"),
+        proven_certificate=bindparam("new_certificate"),
+        proven_key=bindparam("new_key"),
+        certificate_serial=bindparam("new_serial_number"),
+    )
 )
 
 
@@ -51,6 +56,8 @@ def commit_evidence(transaction: WriteTransaction, commit: EvidenceCommit) -> in
             {
                 "received_at": judged.context.received_at,
                 "proven_certificate": judged.proven_certificate,
+                "proven_key": judged.proven_key,
+                "certificate_serial": serial_number_bytes(judged.serial_number),
                 "result": encode_result(judged.result),
                 "context": encode_context(judged.context),
                 "claim": encode_claim(judged.claim),
@@ -71,6 +78,8 @@ def commit_rejudged(transaction: WriteTransaction, rejudged: Sequence[Rejudgemen
             "received": rejudgement.claim_received_at,
             "new_result": encode_result(judged.result),
             "new_certificate": judged.proven_certificate,
+            "new_key": judged.proven_key,
+            "new_serial_number": serial_number_bytes(judged.serial_number),
         }
         if transaction.connection.execute(_REJUDGE, values).rowcount == 1:
             follow(transaction, device_id, judged, ended_at=evaluated_at)
@@ -83,7 +92,13 @@ def claims(
 ) -> Sequence[StoredClaim]:
     """Claims of active devices for any of the checks, or that prove the certificate; with neither given, all."""
     statement = (
-        select(devices, results.c.claim, results.c.context, results.c.result, results.c.proven_certificate)
+        select(
+            devices,
+            *(
+                results.c[name]
+                for name in ("claim", "context", "result", "proven_certificate", "proven_key", "certificate_serial")
+            ),
+        )
         .join(results, results.c.device_id == devices.c.id)
         .where(_active)
         .order_by(devices.c.id, results.c.check_id)
@@ -103,10 +118,22 @@ def claims(
                 context=decode_context(row.context),
                 result=decode_result(row.result),
                 proven_certificate=row.proven_certificate,
+                proven_key=row.proven_key,
+                serial_number=None if row.certificate_serial is None else int.from_bytes(row.certificate_serial),
             ),
         )
         for row in connection.execute(statement).all()
     ]
+
+
+def serial_number_bytes(serial_number: int | None) -> bytes | None:
+    """A certificate's serial number as the store compares it: 20 bytes (RFC 5280, 4.1.2.2), more for one that is longer.
+
+    None for one that is not positive: no list names it.
+    """
+    if serial_number is None or serial_number <= 0:
+        return None
+    return serial_number.to_bytes(max(20, (serial_number.bit_length() + 7) // 8))
 
 
 def _take_epoch(connection: Connection, commit: EvidenceCommit) -> None:

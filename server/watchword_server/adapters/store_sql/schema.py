@@ -41,6 +41,7 @@ class ChangeKind(StrEnum):
     CERTIFICATE = "certificate"  # fingerprint in hex: which devices proved it, and until when
     RULES = "rules"  # empty: the rules are read whole
     ENROLLMENT_TOKEN = "enrollment_token"  # noqa: S105 - a name, not a secret; token id
+    REVOCATION = "revocation"  # certificate id: which revocation lists are kept for it
     API_TOKEN = "api_token"  # noqa: S105 - as above; token id
 
 
@@ -81,8 +82,15 @@ devices: Final = Table(
     Column("enrolled_at", Double, nullable=False),
     Column("last_seen_at", Double),
     Column("enrolled_by", Text, nullable=False),  # the token that brought the present key; no foreign key: tokens name devices
+    Column("boots", Text),  # JSON: which boots of which machine attested, newest last
+    Column("key_cloned_at", Double),  # when two machines were seen with the device's key; NULL: never
+    Column("pending_key_id", Text),  # a key that waits for its first evidence; with the next three, or NULL as they are
+    Column("pending_public_key_der", LargeBinary),
+    Column("pending_algorithm", Text),
+    Column("pending_until", Double),
     UniqueConstraint("key_id"),
     Index("ix_devices_serial_number", "serial_number"),
+    Index("uq_devices_pending_key_id", "pending_key_id", unique=True),
     Index(
         "uq_devices_active_serial_number",
         "serial_number",
@@ -129,11 +137,15 @@ results: Final = Table(
     Column("check_id", Text, primary_key=True),
     Column("received_at", Double, nullable=False),  # of the claim; a rejudgement holds only for this one
     Column("proven_certificate", LargeBinary),
+    Column("proven_key", LargeBinary),  # SHA-256 of its SubjectPublicKeyInfo
+    Column("certificate_serial", LargeBinary),  # of the certificate the result is about, as 20 bytes or more, big-endian
     Column("result", Text, nullable=False),  # JSON
     Column("context", Text, nullable=False),  # JSON
     Column("claim", Text, nullable=False),  # JSON
     Index("ix_results_check_id", "check_id"),
     Index("ix_results_proven_certificate", "proven_certificate"),
+    Index("ix_results_proven_key", "proven_key"),
+    Index("ix_results_certificate_serial", "certificate_serial"),
 )
 
 # Which device ever proved which certificate. Rows stay when the proof ends.
@@ -144,6 +156,8 @@ certificate_bindings: Final = Table(
     Column("device_id", Text, ForeignKey("devices.id"), primary_key=True),
     Column("check_id", Text, primary_key=True),
     Column("proven_until", Double),  # NULL: never ends by itself
+    Column("key_sha256", LargeBinary),  # of the certificate's SubjectPublicKeyInfo; NULL in rows older than this column
+    Index("ix_certificate_bindings_key_sha256", "key_sha256"),
     Index("ix_certificate_bindings_device_id_check_id", "device_id", "check_id"),
 )
 
@@ -158,4 +172,26 @@ objects: Final = Table(
     Column("created_at", Double, nullable=False),
     Column("updated_at", Double, nullable=False),
     UniqueConstraint("kind", "name"),
+)
+
+# Revocation lists as they came, in pieces of at most 1 MiB, so that nothing has to hold a whole one at once.
+revocation_lists: Final = Table(
+    "revocation_lists",
+    metadata,
+    Column("certificate_id", Text, primary_key=True),  # the uploaded CA's
+    Column("source", Text, primary_key=True),  # url, path, upload
+    Column("place", Text, primary_key=True),
+    Column("sha256", LargeBinary, nullable=False),
+    Column("length", BigInteger, nullable=False),
+    Column("received_at", Double, nullable=False),
+)
+
+revocation_list_pieces: Final = Table(
+    "revocation_list_pieces",
+    metadata,
+    Column("certificate_id", Text, primary_key=True),
+    Column("source", Text, primary_key=True),
+    Column("place", Text, primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("data", LargeBinary, nullable=False),
 )

@@ -7,13 +7,15 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from pydantic import AfterValidator, Field
 
 from watchword_server.configuration.document.base import Entry, not_yet, quoted
-from watchword_server.core.certificates import CertificateRefusedError, check_signing_certificate, load_certificate
+from watchword_server.core.certificates.parsed import ParsedCertificate, parse_whole
+from watchword_server.core.certificates.path import check_signing_certificate
+from watchword_server.core.certificates.refusal import CertificateRefusedError
 
 MAX_PEM_CHARACTERS = 1 << 18
 _GIVE_THE_CA = "give the one that signs the client certificates"
 
 
-def signing_certificate(pem: str) -> x509.Certificate:
+def signing_certificate(pem: str) -> ParsedCertificate:
     """The first certificate of a PEM text: what client certificates have to be signed by.
 
     Raises `ValueError` if the text holds a private key, no certificate, one that cannot be parsed, or one that could never pass
@@ -27,7 +29,7 @@ def signing_certificate(pem: str) -> x509.Certificate:
         raise ValueError("holds no certificate: give it in PEM, which begins with `-----BEGIN CERTIFICATE-----`")
     try:
         first, *_ = x509.load_pem_x509_certificates(pem.encode())
-        certificate = load_certificate(first.public_bytes(Encoding.DER))
+        certificate = parse_whole(first.public_bytes(Encoding.DER))
     except (ValueError, CertificateRefusedError) as error:
         raise ValueError("holds a certificate that cannot be parsed: export it once more, in PEM") from error
     try:

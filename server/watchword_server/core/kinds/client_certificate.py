@@ -5,8 +5,11 @@ from dataclasses import replace
 from typing import Final
 
 from watchword import possession
-from watchword_server.core import certificates, keys
-from watchword_server.core.certificates import CertificateRefusedError, Subject
+from watchword_server.core import keys
+from watchword_server.core.certificates.conditions import Subject
+from watchword_server.core.certificates.parsed import fingerprint, parse
+from watchword_server.core.certificates.refusal import CertificateRefusedError
+from watchword_server.core.certificates.verdict import VerifiedCertificate, verify_client_certificate
 from watchword_server.core.kinds.verdict import JudgingContext, Verdict
 from watchword_server.core.model import Candidate, Claim, PrivateKeyState
 
@@ -35,15 +38,36 @@ def _judge_candidate(candidate: Candidate, context: JudgingContext) -> Verdict:
     leaf = candidate.chain[0]
     seen = Verdict(
         "passed",
-        fingerprint=certificates.fingerprint(leaf),
-        chain=tuple(certificates.fingerprint(der) for der in candidate.chain),
+        fingerprint=fingerprint(leaf),
+        chain=tuple(fingerprint(der) for der in candidate.chain),
         location=candidate.location,
     )
     try:  # step 8: the certificate verdict
-        verified = certificates.verify_client_certificate(leaf, issuer.der, config=check.config, subject=subject, now=context.now)
+        verified = verify_client_certificate(
+            candidate.chain,
+            issuer,
+            config=check.config,
+            subject=subject,
+            revocation=context.revocation,
+            stapled=candidate.ocsp_responses,
+            now=context.now,
+        )
     except CertificateRefusedError as refusal:
-        return replace(seen, reason=refusal.reason, rank=refusal.rank, expected=refusal.expected, received=refusal.received)
-    seen = replace(seen, not_after=verified.not_after)
+        return replace(
+            seen,
+            reason=refusal.reason,
+            rank=refusal.rank,
+            expected=refusal.expected,
+            received=refusal.received,
+            serial_number=_serial_number(leaf),
+        )
+    certificate = verified.certificate
+    seen = replace(
+        seen,
+        not_after=verified.valid_until,
+        key_sha256=certificate.public_key_sha256,
+        serial_number=certificate.serial_number,
+    )
     if not check.config.check_private_key:
         return replace(seen, passed=True, rank=_PASSED_RANK)
     failure = _possession_failure(candidate, context, verified)
@@ -52,11 +76,18 @@ def _judge_candidate(candidate: Candidate, context: JudgingContext) -> Verdict:
     return replace(seen, passed=True, proven=True, rank=_PASSED_RANK)
 
 
-def _possession_failure(candidate: Candidate, context: JudgingContext, verified: certificates.VerifiedCertificate) -> str | None:
+def _serial_number(der: bytes) -> int | None:
+    try:
+        return parse(der).serial_number
+    except CertificateRefusedError:
+        return None
+
+
+def _possession_failure(candidate: Candidate, context: JudgingContext, verified: VerifiedCertificate) -> str | None:
     """Why possession is not proven, or None. The agent's word about the key only names a missing signature."""
     if not candidate.possession_signature:
         return _NO_SIGNATURE.get(candidate.private_key, "possession_missing")
-    key = verified.certificate.public_key()
+    key = verified.certificate.public_key
     allow_pkcs1 = context.check.config.allow_pkcs1
     scheme = keys.possession_scheme(key, claimed=candidate.possession_scheme, allow_pkcs1=allow_pkcs1)
     if scheme is None:

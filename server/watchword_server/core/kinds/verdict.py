@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from watchword_server.core.certificates.revocation import RevocationView
 from watchword_server.core.model import (
     CertificateId,
     Check,
@@ -22,6 +23,7 @@ class JudgingContext:
     device: Device
     check: Check
     signing_certificates: Mapping[CertificateId, SigningCertificate]
+    revocation: RevocationView
     now: Instant
 
 
@@ -38,6 +40,8 @@ class Verdict:
     proven: bool = False
     fingerprint: Fingerprint | None = None
     chain: tuple[Fingerprint, ...] = ()
+    key_sha256: bytes | None = None  # of the certificate's SubjectPublicKeyInfo
+    serial_number: int | None = None
     not_after: Instant | None = None
     location: str | None = None
     expected: object = None

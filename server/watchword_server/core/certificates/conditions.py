@@ -1,0 +1,92 @@
+"""What a check asks of a certificate besides its path: extended key usage, common name, alternative names, with variables."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from watchword_server.core.certificates.parsed import ParsedCertificate, plain
+from watchword_server.core.certificates.refusal import CertificateRefusedError
+from watchword_server.core.model import ClientCertificateConfig
+
+_MAX_SHOWN_NAMES: Final = 16
+_EXTENDED_KEY_USAGE: Final = {
+    "clientAuth": ExtendedKeyUsageOID.CLIENT_AUTH,
+    "emailProtection": ExtendedKeyUsageOID.EMAIL_PROTECTION,
+}
+_EXTENDED_KEY_USAGE_NAMES: Final = {oid: name for name, oid in _EXTENDED_KEY_USAGE.items()}
+_VARIABLE: Final = re.compile(r"\$\{(serial_number|hostname)\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Who the device is said to be, for `${serial_number}` and `${hostname}`; None: not known."""
+
+    serial_number: str | None
+    hostname: str | None
+    reported_serial_number: str | None = None  # by evidence; another one than the enrollment's fails what uses it
+
+
+def check_conditions(certificate: ParsedCertificate, config: ClientCertificateConfig, subject: Subject) -> None:
+    """Raises `CertificateRefusedError` with the first condition of the check that does not hold."""
+    _check_extended_key_usage(certificate, config.extended_key_usage)
+    if config.common_name is not None:
+        expected = substitute(config.common_name, subject)
+        names = _common_names(certificate)
+        if expected.casefold() not in {name.casefold() for name in names}:
+            raise CertificateRefusedError("common_name_mismatch", expected=expected, received=_shown(names))
+    if config.subject_alternative_names:
+        wanted = [substitute(pattern, subject) for pattern in config.subject_alternative_names]
+        found = _alternative_names(certificate)
+        if not {name.casefold() for name in wanted} & {name.casefold() for name in found}:
+            raise CertificateRefusedError("subject_alternative_name_mismatch", expected=wanted, received=_shown(found))
+
+
+def substitute(pattern: str, subject: Subject) -> str:
+    """Replaces `${serial_number}` and `${hostname}`. A value that is not known is a reason of its own, never an empty string.
+
+    Raises `CertificateRefusedError`.
+    """
+    if "${serial_number}" in pattern:
+        if not subject.serial_number:
+            raise CertificateRefusedError("serial_number_unknown", expected=pattern)
+        if subject.reported_serial_number is not None and subject.reported_serial_number != subject.serial_number:
+            raise CertificateRefusedError(
+                "serial_number_mismatch", expected=subject.serial_number, received=subject.reported_serial_number
+            )
+    if "${hostname}" in pattern and not subject.hostname:
+        raise CertificateRefusedError("hostname_unknown", expected=pattern)
+    values = {"serial_number": subject.serial_number or "", "hostname": subject.hostname or ""}
+    # In one pass: a value that reads like a variable is not substituted again.
+    return _VARIABLE.sub(lambda variable: values[variable[1]], pattern)
+
+
+def _check_extended_key_usage(certificate: ParsedCertificate, wanted: tuple[str, ...]) -> None:
+    if not wanted:
+        return
+    usage = certificate.extension(x509.ExtendedKeyUsage)
+    present = set(usage or ())
+    missing = [name for name in wanted if _EXTENDED_KEY_USAGE[name] not in present]
+    if missing:
+        received = [_EXTENDED_KEY_USAGE_NAMES.get(oid, oid.dotted_string) for oid in usage or ()]
+        raise CertificateRefusedError("extended_key_usage_missing", expected=list(wanted), received=received)
+
+
+def _common_names(certificate: ParsedCertificate) -> list[str]:
+    return [str(attribute.value) for attribute in certificate.x509.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+
+
+def _alternative_names(certificate: ParsedCertificate) -> list[str]:
+    names = certificate.extension(x509.SubjectAlternativeName) or ()
+    return [
+        str(name.value)
+        for name in names
+        if isinstance(name, (x509.DNSName, x509.RFC822Name, x509.UniformResourceIdentifier, x509.IPAddress))
+    ]
+
+
+def _shown(names: Sequence[str]) -> list[str]:
+    return [plain(name) for name in names[:_MAX_SHOWN_NAMES]]

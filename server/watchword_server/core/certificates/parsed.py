@@ -1,0 +1,147 @@
+"""A certificate once read: the library's object with what is asked of it again and again."""
+
+import functools
+import hashlib
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from watchword_server.core.certificates.names import CanonicalName, canonical_name
+from watchword_server.core.certificates.refusal import CertificateRefusedError
+from watchword_server.core.model import Fingerprint, Instant
+
+MAX_CERTIFICATE_LENGTH: Final = 8 * 1024  # client certificates have one or two thousand
+# What the library raises for DER that it cannot make sense of; these errors have no base in common.
+UNREADABLE: Final = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
+_MAX_NAMED_LENGTH: Final = 4 * 1024  # of a larger certificate the names are not worth the time
+_MAX_SHOWN: Final = 256  # characters of a text, for logs
+
+_E = TypeVar("_E", bound=x509.ExtensionType)
+_T = TypeVar("_T")
+
+
+class ParsedCertificate:
+    """A certificate whose outside was read: dates, key, serial number. Names and extensions are read when asked for.
+
+    Made by `parse` or `parse_whole`. Properties raise `CertificateRefusedError` for what cannot be read.
+    """
+
+    def __init__(self, der: bytes, certificate: x509.Certificate) -> None:
+        self.der = der
+        self.x509 = certificate
+        self.public_key: CertificatePublicKeyTypes = certificate.public_key()
+        self.serial_number: int = certificate.serial_number
+        self.not_before = Instant(certificate.not_valid_before_utc.timestamp())
+        self.not_after = Instant(certificate.not_valid_after_utc.timestamp())
+
+    @functools.cached_property
+    def fingerprint(self) -> Fingerprint:
+        """SHA-256 of the DER encoding."""
+        return fingerprint(self.der)
+
+    @functools.cached_property
+    def public_key_sha256(self) -> bytes:
+        """SHA-256 of the DER SubjectPublicKeyInfo: the same for every certificate of this key."""
+        return hashlib.sha256(self.public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).digest()
+
+    @functools.cached_property
+    def subject(self) -> CanonicalName:
+        """The subject as it is compared (RFC 5280, 7.1)."""
+        return canonical_name(_readable(lambda: self.x509.subject))
+
+    @functools.cached_property
+    def issuer(self) -> CanonicalName:
+        """The issuer as it is compared (RFC 5280, 7.1)."""
+        return canonical_name(_readable(lambda: self.x509.issuer))
+
+    @functools.cached_property
+    def extensions(self) -> x509.Extensions:
+        """All of them."""
+        return _readable(lambda: self.x509.extensions)
+
+    def extension(self, kind: type[_E]) -> _E | None:
+        """The one of this kind; None: there is none."""
+        try:
+            return self.extensions.get_extension_for_class(kind).value
+        except x509.ExtensionNotFound:
+            return None
+
+    def subject_text(self) -> str | None:
+        """The subject for people; None: not worth the time."""
+        return self._name_text("subject")
+
+    def issuer_text(self) -> str | None:
+        """The issuer for people; None: not worth the time."""
+        return self._name_text("issuer")
+
+    def key_text(self) -> str:
+        """The kind and size of the key, for people."""
+        match self.public_key:
+            case rsa.RSAPublicKey() as key:
+                return f"RSA {key.key_size}"
+            case ec.EllipticCurvePublicKey() as key:
+                return f"EC {key.curve.name}"
+            case key:
+                return type(key).__name__
+
+    def _name_text(self, which: str) -> str | None:
+        if len(self.der) > _MAX_NAMED_LENGTH:
+            return None
+        try:
+            name = self.x509.subject if which == "subject" else self.x509.issuer
+            return plain(name.rfc4514_string())
+        except UNREADABLE:
+            return None
+
+
+def parse(der: bytes) -> ParsedCertificate:
+    """The part of parsing that costs little whatever is in the certificate: names and extensions are not looked at.
+
+    Raises `CertificateRefusedError`.
+    """
+    if len(der) > MAX_CERTIFICATE_LENGTH:
+        raise CertificateRefusedError(
+            "certificate_malformed", expected=f"at most {MAX_CERTIFICATE_LENGTH} bytes", received=f"{len(der)} bytes"
+        )
+    return _readable(lambda: ParsedCertificate(der, x509.load_der_x509_certificate(der)))
+
+
+def parse_whole(der: bytes) -> ParsedCertificate:
+    """Parses a certificate with its names and extensions. Raises `CertificateRefusedError`."""
+    certificate = parse(der)
+    _ = (certificate.extensions, certificate.subject, certificate.issuer)
+    return certificate
+
+
+# A few signing certificates judge every certificate; to parse them each time would cost as much as the judging.
+parse_issuer = functools.lru_cache(maxsize=256)(parse_whole)
+
+
+def fingerprint(der: bytes) -> Fingerprint:
+    """SHA-256 of a certificate's DER encoding."""
+    return Fingerprint(hashlib.sha256(der).digest())
+
+
+def plain(text: str) -> str:
+    """Without what a terminal would obey, and no longer than a line of a log is worth: others chose these characters."""
+    cut = text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + "…"
+    return "".join(character if character.isprintable() else f"\\x{ord(character):02x}" for character in cut)
+
+
+def _readable(read: Callable[[], _T]) -> _T:
+    try:
+        return read()
+    except UNREADABLE as error:
+        raise CertificateRefusedError("certificate_malformed") from error

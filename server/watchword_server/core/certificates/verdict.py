@@ -1,0 +1,47 @@
+"""The certificate verdict: issued by the uploaded certificate, valid now, as the check's conditions want it, not revoked."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from watchword_server.core.certificates.conditions import Subject, check_conditions
+from watchword_server.core.certificates.parsed import ParsedCertificate
+from watchword_server.core.certificates.path import ValidPath, find_path, issued_by
+from watchword_server.core.certificates.revocation import RevocationView, check_revocation
+from watchword_server.core.model import ClientCertificateConfig, Instant, SigningCertificate, Trust
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedCertificate:
+    """A certificate that passed every condition. `valid_until`: when that stops being true of itself."""
+
+    path: ValidPath
+    valid_until: Instant
+
+    @property
+    def certificate(self) -> ParsedCertificate:
+        """The client certificate."""
+        return self.path.leaf
+
+
+def verify_client_certificate(
+    chain: Sequence[bytes],
+    signing: SigningCertificate,
+    *,
+    config: ClientCertificateConfig,
+    subject: Subject,
+    revocation: RevocationView,
+    stapled: Sequence[bytes] = (),
+    now: Instant,
+) -> VerifiedCertificate:
+    """The verdict on `chain[0]` for a check; the rest of `chain` are intermediates that the device brought.
+
+    Raises `CertificateRefusedError` with the first condition that does not hold.
+    """
+    if config.trust is Trust.CHAIN:
+        path = find_path(chain, signing.der, intermediates=signing.intermediates, now=now)
+    else:
+        path = issued_by(chain[0], signing.der, now=now)
+    check_conditions(path.leaf, config, subject)
+    known_until = check_revocation(path, config.revocation, revocation, stapled=stapled, now=now)
+    valid_until = path.valid_until if known_until is None else min(path.valid_until, known_until)
+    return VerifiedCertificate(path, valid_until)
