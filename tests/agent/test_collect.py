@@ -119,5 +119,6 @@ def test_what_hangs_is_reported_for_every_check(path: Path) -> None:
 
 def test_watched_are_the_files_of_all_checks(path: Path, tmp_path: Path) -> None:
     checks = [check("check-a", path, tmp_path / "missing.pem"), check("check-b", "/etc/${hostname}.pem"), check("check-c")]
-    expected = {str(path), str(tmp_path / "missing.pem"), "/etc/laptop-1.pem"}
-    assert collector().watched([*checks, pb.Check(id="bare")]) == expected
+    certificates = {str(path), str(tmp_path / "missing.pem"), "/etc/laptop-1.pem"}
+    staples = {f"{certificate}.ocsp" for certificate in certificates}
+    assert collector().watched([*checks, pb.Check(id="bare")]) == certificates | staples

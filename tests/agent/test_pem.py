@@ -1,11 +1,14 @@
 """The PEM store: certificates and keys in many arrangements, and what is said where something is missing."""
 
+import datetime as dt
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
+from cryptography.x509 import ocsp
 
 from agent.proofs import verify_possession
 from support.pki import Credential, KeyKind, Pki, generate_key, key_pem, root_authority
@@ -256,7 +259,49 @@ def test_too_many_paths_are_refused(tmp_path: Path) -> None:
 def test_watched_are_the_paths_that_can_be_meant(tmp_path: Path) -> None:
     check = pb.ClientCertificateCheck(paths=[f"{tmp_path}/${{hostname}}.pem", "relative.pem", "/etc/${serial_number}.pem"])
     watched = PemStore().watched(check, {"hostname": "laptop-1", "serial_number": None})
-    assert watched == frozenset({f"{tmp_path}/laptop-1.pem"})
+    assert watched == frozenset({f"{tmp_path}/laptop-1.pem", f"{tmp_path}/laptop-1.pem.ocsp"})
+
+
+# ---- Stapled OCSP responses ---------------------------------------------------------------------------------------------
+
+
+def ocsp_response(client: Credential, pki: Pki) -> bytes:
+    issuer, now = pki.issuing.credential, dt.datetime.now(dt.UTC)
+    builder = ocsp.OCSPResponseBuilder().add_response(
+        cert=client.certificate,
+        issuer=issuer.certificate,
+        algorithm=hashes.SHA256(),
+        cert_status=ocsp.OCSPCertStatus.GOOD,
+        this_update=now,
+        next_update=now + dt.timedelta(hours=1),
+        revocation_time=None,
+        revocation_reason=None,
+    )
+    assert isinstance(issuer.key, ec.EllipticCurvePrivateKey)
+    signed = builder.responder_id(ocsp.OCSPResponderEncoding.HASH, issuer.certificate).sign(issuer.key, hashes.SHA256())
+    return signed.public_bytes(Encoding.DER)
+
+
+def test_an_ocsp_response_beside_the_file_is_brought_along(tmp_path: Path, pki: Pki, client: Credential) -> None:
+    path = put(tmp_path / "client.pem", client.pem, key_pem(client.key))
+    response = ocsp_response(client, pki)
+    put(tmp_path / "client.pem.ocsp", response)
+    assert [candidate.ocsp_responses for candidate in find(path)] == [(response,)]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b"root:$6$secret:19000:0:99999:7:::\n", id="something else"),
+        pytest.param(bytes.fromhex("30030a0106"), id="an unsuccessful response"),
+        pytest.param(b"\x30" * 20_000, id="too large"),
+        pytest.param(b"", id="empty"),
+    ],
+)
+def test_what_is_no_ocsp_response_stays_on_the_device(tmp_path: Path, client: Credential, content: bytes) -> None:
+    path = put(tmp_path / "client.pem", client.pem, key_pem(client.key))
+    put(tmp_path / "client.pem.ocsp", content)
+    assert [candidate.ocsp_responses for candidate in find(path)] == [()]
 
 
 def test_no_content_of_a_file_leaves_but_certificates(tmp_path: Path) -> None:

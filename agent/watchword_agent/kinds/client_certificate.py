@@ -16,7 +16,10 @@ def collect(check: pb.Check, identity: Identity, binding: ProofBinding, evidence
     evidence.client_certificate.SetInParent()
     for candidate in found:
         brought = evidence.client_certificate.candidates.add(
-            chain=candidate.chain, location=candidate.location, private_key=candidate.private_key
+            chain=candidate.chain,
+            location=candidate.location,
+            private_key=candidate.private_key,
+            ocsp_responses=candidate.ocsp_responses,
         )
         if wanted.check_private_key:
             _prove(check.id, candidate, binding, brought)

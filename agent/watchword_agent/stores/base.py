@@ -29,6 +29,7 @@ class Candidate:
     location: str
     private_key: pb.PrivateKeyState
     sign: Callable[[bytes], Possession] | None = None
+    ocsp_responses: tuple[bytes, ...] = ()  # in DER
 
 
 class CertificateStore(Protocol):

@@ -9,6 +9,7 @@ from watchword_agent.stores.base import MAX_CANDIDATES, Candidate, Variables
 from watchword_agent.stores.files import expand, read_file
 from watchword_agent.stores.pem_blocks import FoundCertificate, FoundKey, parse
 from watchword_agent.stores.signing import signer_for
+from watchword_agent.stores.stapled import staple_path, stapled
 
 MAX_CHAIN: Final = 8
 _MAX_PATHS: Final = 32
@@ -47,9 +48,10 @@ class PemStore:
         paths = set()
         for template in check.paths[:_MAX_PATHS]:
             try:
-                paths.add(expand(template, variables))
+                path = expand(template, variables)
             except CollectionFailedError:
                 continue  # `find` reports it
+            paths |= {path, staple_path(path)}
         return frozenset(paths)
 
 
@@ -81,11 +83,11 @@ def _candidates(certificates: Sequence[FoundCertificate], keys: Sequence[FoundKe
 def _candidate(chain: Sequence[FoundCertificate], key: FoundKey | None, state_without_key: pb.PrivateKeyState) -> Candidate:
     ders, location = tuple(certificate.der for certificate in chain), chain[0].location
     if key is None or key.private_key is None:
-        return Candidate(ders, location, state_without_key)
+        return Candidate(ders, location, state_without_key, ocsp_responses=stapled(location))
     signer = signer_for(key.private_key)
     if signer is None:
-        return Candidate(ders, location, pb.PRIVATE_KEY_STATE_UNSUPPORTED)
-    return Candidate(ders, location, pb.PRIVATE_KEY_STATE_USABLE, signer)
+        return Candidate(ders, location, pb.PRIVATE_KEY_STATE_UNSUPPORTED, ocsp_responses=stapled(location))
+    return Candidate(ders, location, pb.PRIVATE_KEY_STATE_USABLE, signer, stapled(location))
 
 
 def _state_without_key(keys: Sequence[FoundKey], owners: set[bytes | None], *, unreadable: bool) -> pb.PrivateKeyState:

@@ -1,5 +1,7 @@
 """Signatures: device keys and possession of certificate keys. The algorithm always follows from the key, never from a message."""
 
+from functools import lru_cache
+
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
@@ -26,6 +28,13 @@ _SMALL_ORDER = frozenset(
 )
 _MAX_SIGNATURE_LENGTH = 1024  # RSA-8192
 _SHA256 = hashes.SHA256()
+_ECDSA_SHA256 = ec.ECDSA(_SHA256)
+_ECDSA_SHA384 = ec.ECDSA(hashes.SHA384())
+# A salt of exactly 32: the library's "any length" would accept signatures nobody meant for us.
+_PSS = padding.PSS(padding.MGF1(_SHA256), 32)
+_PKCS1 = padding.PKCS1v15()
+# Reading a key costs a third of checking a signature with it.
+_public_key = lru_cache(maxsize=16_384)(load_der_public_key)
 
 
 class KeyRefusedError(ValueError):
@@ -61,13 +70,13 @@ def envelope_is_signed_by(key: DeviceKey, envelope: Envelope, *, payload_type: s
     if envelope.payload_type != payload_type:
         return False
     message = pre_authentication_encoding(payload_type, envelope.payload)
-    public_key = load_der_public_key(key.public_key_der)
+    public_key = _public_key(key.public_key_der)
     try:
         match key.algorithm, public_key:
             case KeyAlgorithm.ED25519, ed25519.Ed25519PublicKey():
                 public_key.verify(envelope.signature, message)
             case KeyAlgorithm.ECDSA_P256_SHA256, ec.EllipticCurvePublicKey():
-                public_key.verify(envelope.signature, message, ec.ECDSA(_SHA256))
+                public_key.verify(envelope.signature, message, _ECDSA_SHA256)
             case _:
                 return False
     except InvalidSignature:
@@ -97,14 +106,13 @@ def proves_possession(key: CertificatePublicKeyTypes, *, scheme: str, statement:
     try:
         match scheme, key:
             case possession.RSA_PSS_SHA256, rsa.RSAPublicKey():
-                # A salt of exactly 32: the library's "any length" would accept signatures nobody meant for us.
-                key.verify(signature, statement, padding.PSS(padding.MGF1(_SHA256), 32), _SHA256)
+                key.verify(signature, statement, _PSS, _SHA256)
             case possession.RSA_PKCS1_SHA256, rsa.RSAPublicKey():
-                key.verify(signature, statement, padding.PKCS1v15(), _SHA256)
+                key.verify(signature, statement, _PKCS1, _SHA256)
             case possession.ECDSA_P256_SHA256, ec.EllipticCurvePublicKey():
-                key.verify(signature, statement, ec.ECDSA(_SHA256))
+                key.verify(signature, statement, _ECDSA_SHA256)
             case possession.ECDSA_P384_SHA384, ec.EllipticCurvePublicKey():
-                key.verify(signature, statement, ec.ECDSA(hashes.SHA384()))
+                key.verify(signature, statement, _ECDSA_SHA384)
             case possession.ED25519, ed25519.Ed25519PublicKey():
                 key.verify(signature, statement)
             case _:

@@ -34,6 +34,8 @@ _MAX_CHECKS: Final = 256
 _MAX_CHAIN: Final = 8
 _MAX_CERTIFICATE: Final = 32 * 1024
 _MAX_SIGNATURE: Final = 2048
+_MAX_OCSP_RESPONSES: Final = 4
+_MAX_OCSP_RESPONSE: Final = 16 * 1024
 _MAX_AGE_MS: Final = 366 * 24 * 3600 * 1000
 
 _PRIVATE_KEY: Final = {
@@ -161,20 +163,18 @@ def enroll_result_to_wire(device: Device, *, audience: str) -> wire.EnrollResult
 def _claim(message: wire.CheckEvidence) -> Claim:
     if message.age_ms > _MAX_AGE_MS:
         raise EvidenceMalformedError(f"a claim of {message.age_ms} ms")
-    claim = Claim(
-        check_id=CheckId(_text(message.check_id)), check_revision=message.check_revision, age_seconds=message.age_ms / 1000
-    )
+    check_id, age_seconds = CheckId(_text(message.check_id)), message.age_ms / 1000
     match message.WhichOneof("found"):
         case "client_certificate":
             candidates = message.client_certificate.candidates
             if len(candidates) > MAX_CANDIDATES:
                 raise EvidenceMalformedError(f"{len(candidates)} candidates; at most {MAX_CANDIDATES}")
-            return Claim(claim.check_id, claim.check_revision, claim.age_seconds, candidates=tuple(map(_candidate, candidates)))
+            return Claim(check_id, message.check_revision, age_seconds, candidates=tuple(map(_candidate, candidates)))
         case "error":
             return Claim(
-                claim.check_id,
-                claim.check_revision,
-                claim.age_seconds,
+                check_id,
+                message.check_revision,
+                age_seconds,
                 error_code=_text(message.error.code) or "collection_failed",
                 error_detail=_text(message.error.detail),
             )
@@ -187,12 +187,16 @@ def _candidate(message: wire.CertificateCandidate) -> Candidate:
         raise EvidenceMalformedError("a candidate without a certificate, or with too many or too large ones")
     if len(message.possession_signature) > _MAX_SIGNATURE:
         raise EvidenceMalformedError("a signature that is too large")
+    responses = message.ocsp_responses
+    if len(responses) > _MAX_OCSP_RESPONSES or any(not 0 < len(der) <= _MAX_OCSP_RESPONSE for der in responses):
+        raise EvidenceMalformedError("too many OCSP responses, or one that is empty or too large")
     return Candidate(
         chain=tuple(message.chain),
         location=_text(message.location),
         private_key=_PRIVATE_KEY.get(message.private_key, PrivateKeyState.UNSPECIFIED),
         possession_scheme=_text(message.possession_scheme),
         possession_signature=message.possession_signature,
+        ocsp_responses=tuple(responses),
     )
 
 
