@@ -45,6 +45,11 @@ def check_conditions(certificate: ParsedCertificate, config: ClientCertificateCo
             raise CertificateRefusedError("subject_alternative_name_mismatch", expected=wanted, received=_shown(found))
 
 
+def wanted_usages(config: ClientCertificateConfig) -> frozenset[x509.ObjectIdentifier]:
+    """The extended key usages a check wants, which the CAs of a path must allow too."""
+    return frozenset(_EXTENDED_KEY_USAGE[name] for name in config.extended_key_usage)
+
+
 def substitute(pattern: str, subject: Subject) -> str:
     """Replaces `${serial_number}` and `${hostname}`. A value that is not known is a reason of its own, never an empty string.
 
@@ -76,7 +81,7 @@ def _check_extended_key_usage(certificate: ParsedCertificate, wanted: tuple[str,
 
 
 def _common_names(certificate: ParsedCertificate) -> list[str]:
-    return [str(attribute.value) for attribute in certificate.x509.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+    return [str(attribute.value) for attribute in certificate.subject_name.get_attributes_for_oid(NameOID.COMMON_NAME)]
 
 
 def _alternative_names(certificate: ParsedCertificate) -> list[str]:

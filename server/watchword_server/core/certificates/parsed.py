@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from watchword_server.core.certificates.der import Outline, outline
 from watchword_server.core.certificates.names import CanonicalName, canonical_name
 from watchword_server.core.certificates.refusal import CertificateRefusedError
 from watchword_server.core.model import Fingerprint, Instant
@@ -25,6 +26,7 @@ UNREADABLE: Final = (
     x509.DuplicateExtension,
     x509.UnsupportedGeneralNameType,
 )
+_MAX_NAME_LENGTH: Final = 2 * 1024  # real ones have a hundred or two
 _MAX_NAMED_LENGTH: Final = 4 * 1024  # of a larger certificate the names are not worth the time
 _MAX_SHOWN: Final = 256  # characters of a text, for logs
 
@@ -57,14 +59,36 @@ class ParsedCertificate:
         return hashlib.sha256(self.public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).digest()
 
     @functools.cached_property
+    def outline(self) -> Outline:
+        """Its parts as they are encoded."""
+        return _readable(lambda: outline(self.der))
+
+    @functools.cached_property
+    def subject_name(self) -> x509.Name:
+        """The subject as it is written."""
+        return _readable(lambda: self.x509.subject)
+
+    @functools.cached_property
+    def issuer_name(self) -> x509.Name:
+        """The issuer as it is written."""
+        return _readable(lambda: self.x509.issuer)
+
+    @functools.cached_property
     def subject(self) -> CanonicalName:
         """The subject as it is compared (RFC 5280, 7.1)."""
-        return canonical_name(_readable(lambda: self.x509.subject))
+        _check_name_length(self.outline.subject)
+        return canonical_name(self.subject_name)
 
     @functools.cached_property
     def issuer(self) -> CanonicalName:
         """The issuer as it is compared (RFC 5280, 7.1)."""
-        return canonical_name(_readable(lambda: self.x509.issuer))
+        _check_name_length(self.outline.issuer)
+        return canonical_name(self.issuer_name)
+
+    @property
+    def is_self_issued(self) -> bool:
+        """Whether subject and issuer are the same name (RFC 5280, 6.1)."""
+        return self.subject == self.issuer
 
     @functools.cached_property
     def extensions(self) -> x509.Extensions:
@@ -73,10 +97,12 @@ class ParsedCertificate:
 
     def extension(self, kind: type[_E]) -> _E | None:
         """The one of this kind; None: there is none."""
-        try:
-            return self.extensions.get_extension_for_class(kind).value
-        except x509.ExtensionNotFound:
-            return None
+        value = self._values.get(kind)
+        return value if isinstance(value, kind) else None
+
+    @functools.cached_property
+    def _values(self) -> dict[type, x509.ExtensionType]:
+        return {type(extension.value): extension.value for extension in self.extensions}
 
     def subject_text(self) -> str | None:
         """The subject for people; None: not worth the time."""
@@ -121,8 +147,13 @@ def parse(der: bytes) -> ParsedCertificate:
 def parse_whole(der: bytes) -> ParsedCertificate:
     """Parses a certificate with its names and extensions. Raises `CertificateRefusedError`."""
     certificate = parse(der)
-    _ = (certificate.extensions, certificate.subject, certificate.issuer)
+    read_whole(certificate)
     return certificate
+
+
+def read_whole(certificate: ParsedCertificate) -> None:
+    """Reads the names and extensions, so that nothing is left that could not be read. Raises `CertificateRefusedError`."""
+    _ = (certificate.extensions, certificate.subject_name, certificate.issuer_name)
 
 
 # A few signing certificates judge every certificate; to parse them each time would cost as much as the judging.
@@ -138,6 +169,13 @@ def plain(text: str) -> str:
     """Without what a terminal would obey, and no longer than a line of a log is worth: others chose these characters."""
     cut = text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + "…"
     return "".join(character if character.isprintable() else f"\\x{ord(character):02x}" for character in cut)
+
+
+def _check_name_length(name: bytes) -> None:
+    if len(name) > _MAX_NAME_LENGTH:
+        raise CertificateRefusedError(
+            "certificate_malformed", expected=f"names of at most {_MAX_NAME_LENGTH} bytes", received=f"{len(name)} bytes"
+        )
 
 
 def _readable(read: Callable[[], _T]) -> _T:

@@ -1,19 +1,35 @@
 """Why a certificate does not pass, and how near it came."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A path that was tried, as far as it went, and why it does not pass."""
+
+    subjects: tuple[str | None, ...]  # as `ParsedCertificate.subject_text`, from the lowest certificate to the trusted one
+    reason: str
+    expected: object
+    received: object
 
 
 class CertificateRefusedError(Exception):
     """Why a certificate does not pass: `reason` (docs/reasons.md), what was expected and what was received.
 
-    `rank` is how far the certificate came: of several candidates the one with the highest is the nearest miss.
+    `rank` is how far the certificate came: of several candidates the one with the highest is the nearest miss. `attempts` are
+    the paths that were tried, where there is a choice of paths.
     """
 
-    def __init__(self, reason: str, *, expected: object = None, received: object = None) -> None:
+    def __init__(
+        self, reason: str, *, expected: object = None, received: object = None, attempts: Sequence[Attempt] = ()
+    ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.expected = expected
         self.received = received
+        self.attempts = tuple(attempts)
 
     @property
     def rank(self) -> int:

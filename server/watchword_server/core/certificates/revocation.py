@@ -1,18 +1,16 @@
-"""Revocation: what the lists and responses of an issuer say of a serial number (RFC 5280, 6.3).
+"""What is known of revocation: the lists and responses of an issuer, by serial number (RFC 5280, 6.3).
 
-A list is read once, elsewhere; here it is a value: when it holds, and an index from serial number to entry. Nothing here looks at
-URLs inside certificates.
+A list is read once, elsewhere (`crl.py`); here it is a value: when it holds, and an index from serial number to entry.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
 from watchword_server.core.certificates.names import CanonicalName
 from watchword_server.core.certificates.parsed import ParsedCertificate
-from watchword_server.core.certificates.path import ValidPath
-from watchword_server.core.model import Instant, RevocationPolicy
+from watchword_server.core.model import Instant
 
 
 class IssuerKey(NamedTuple):
@@ -59,11 +57,35 @@ class SerialIndex(Protocol):
         ...
 
 
+class ListScope(NamedTuple):
+    """Which of its issuer's certificates a list speaks for (RFC 5280, 5.2.5). The default: all.
+
+    `places` None: whatever distribution point they name; else one of these (`distribution_points.py`).
+    """
+
+    end_entities: bool = True
+    authorities: bool = True
+    places: frozenset[str] | None = None
+
+
+EVERYTHING = ListScope()
+
+
+class ListSigner(NamedTuple):
+    """A certificate that signs lists in the name of a CA without being the CA's own."""
+
+    issuer: IssuerKey
+    serial_number: int
+    not_before: Instant
+    not_after: Instant
+
+
 @dataclass(frozen=True, slots=True)
 class RevocationList:
     """A list whose signature, issuer and extensions were verified when it was read. Times are looked at when it is used.
 
-    `base_number` is set in a delta list: the number of the complete list it adds to.
+    `issuer` is the CA whose certificates it covers. `base_number` is set in a delta list: the least number of a complete list
+    that it adds to. `signer` None: the CA's own key signed it.
     """
 
     issuer: IssuerKey
@@ -73,14 +95,17 @@ class RevocationList:
     this_update: Instant
     next_update: Instant
     entries: SerialIndex
+    scope: ListScope = EVERYTHING
+    signer: ListSigner | None = None
 
 
 class OcspStatus(NamedTuple):
-    """What a verified OCSP response says of one certificate."""
+    """What a verified OCSP response says of one certificate. `responder`: the serial number of a delegated responder's own."""
 
     revoked: Revoked | None
     this_update: Instant
     next_update: Instant
+    responder: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,15 +125,3 @@ class RevocationView:
 
 
 NOTHING_KNOWN = RevocationView()
-
-
-def check_revocation(
-    path: ValidPath, policy: RevocationPolicy, view: RevocationView, *, stapled: Sequence[bytes] = (), now: Instant
-) -> Instant | None:
-    """Whether no certificate of the path but the trusted one is revoked. `stapled`: OCSP responses in DER, from the device.
-
-    Returns until when that is known, where the policy requires to know; else None. Raises `CertificateRefusedError`:
-    `certificate_revoked`, `issuer_revoked`, and with `RevocationPolicy.REQUIRE` `revocation_unknown`.
-    """
-    del path, policy, view, stapled, now
-    return None

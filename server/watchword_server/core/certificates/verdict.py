@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from watchword_server.core.certificates.conditions import Subject, check_conditions
+from watchword_server.core.certificates.conditions import Subject, check_conditions, wanted_usages
 from watchword_server.core.certificates.parsed import ParsedCertificate
 from watchword_server.core.certificates.path import ValidPath, find_path, issued_by
-from watchword_server.core.certificates.revocation import RevocationView, check_revocation
+from watchword_server.core.certificates.revocation import RevocationView
+from watchword_server.core.certificates.revocation_check import check_revocation
 from watchword_server.core.model import ClientCertificateConfig, Instant, SigningCertificate, Trust
 
 
@@ -38,7 +39,8 @@ def verify_client_certificate(
     Raises `CertificateRefusedError` with the first condition that does not hold.
     """
     if config.trust is Trust.CHAIN:
-        path = find_path(chain, signing.der, intermediates=signing.intermediates, now=now)
+        usages = wanted_usages(config)
+        path = find_path(chain, signing.der, intermediates=signing.intermediates, usages=usages, now=now)
     else:
         path = issued_by(chain[0], signing.der, now=now)
     check_conditions(path.leaf, config, subject)

@@ -1,0 +1,105 @@
+"""Which keys and signatures are strong enough, what it costs to verify one, and whether it is the issuer's."""
+
+from typing import Final
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+
+from watchword_server.core.certificates.parsed import UNREADABLE, ParsedCertificate
+from watchword_server.core.certificates.refusal import CertificateRefusedError
+
+_MIN_RSA_BITS: Final = 2048
+_MAX_RSA_BITS: Final = 8192  # a larger one costs milliseconds to verify
+_MAX_RSA_EXPONENT: Final = 2**64  # as above
+_HASHES: Final = frozenset({"sha256", "sha384", "sha512"})
+_CURVE_COSTS: Final = {"secp256r1": 55, "secp384r1": 350, "secp521r1": 700}
+_ED25519_COST: Final = 70
+_RSA_2048_COST: Final = 20
+
+
+def check_key(certificate: ParsedCertificate) -> None:
+    """Whether the certificate's key is RSA of 2048 to 8192 bits, on P-256, P-384 or P-521, or Ed25519.
+
+    Raises `CertificateRefusedError`.
+    """
+    key = certificate.public_key
+    match key:
+        case rsa.RSAPublicKey():
+            exponent = key.public_numbers().e
+            strong = _MIN_RSA_BITS <= key.key_size <= _MAX_RSA_BITS and 3 <= exponent <= _MAX_RSA_EXPONENT and exponent % 2 == 1
+        case ec.EllipticCurvePublicKey():
+            strong = key.curve.name in _CURVE_COSTS
+        case _:
+            strong = isinstance(key, ed25519.Ed25519PublicKey)
+    if not strong:
+        raise CertificateRefusedError("certificate_key_weak", received=certificate.key_text())
+
+
+def check_algorithm(certificate: ParsedCertificate) -> None:
+    """Whether it is signed over SHA-256, SHA-384 or SHA-512, or by Ed25519. Raises `CertificateRefusedError`."""
+    try:
+        algorithm = certificate.x509.signature_hash_algorithm
+        _ = certificate.x509.signature_algorithm_parameters
+    except UNREADABLE as error:
+        raise CertificateRefusedError("certificate_algorithm_refused") from error
+    if algorithm is not None and algorithm.name not in _HASHES:  # None: Ed25519 and Ed448 hash by themselves
+        raise CertificateRefusedError("certificate_algorithm_refused", expected=sorted(_HASHES), received=algorithm.name)
+
+
+def verification_cost(issuer: ParsedCertificate) -> int:
+    """About how many microseconds one signature by this issuer takes to verify. Of a key that passes `check_key`."""
+    match issuer.public_key:
+        case rsa.RSAPublicKey() as key:  # squarings, quadratic in the size
+            squarings = max(1, key.public_numbers().e.bit_length() // 17)
+            return _RSA_2048_COST * squarings * key.key_size**2 // 2048**2
+        case ec.EllipticCurvePublicKey() as key:
+            return _CURVE_COSTS[key.curve.name]
+        case _:
+            return _ED25519_COST
+
+
+def check_signature(certificate: ParsedCertificate, issuer: ParsedCertificate) -> None:
+    """Whether the issuer's name and key are those that the certificate was signed under (RFC 5280, 6.1.3 (a) (1) and (4)).
+
+    Raises `CertificateRefusedError`.
+    """
+    try:
+        certificate.x509.verify_directly_issued_by(issuer.x509)  # compares the bytes of the names, and what says the algorithm
+    except (InvalidSignature, TypeError, UnsupportedAlgorithm) as error:
+        raise _signature_invalid(issuer) from error
+    except ValueError as error:
+        if certificate.issuer != issuer.subject:
+            raise CertificateRefusedError(
+                "certificate_wrong_issuer", expected=issuer.subject_text(), received=certificate.issuer_text()
+            ) from error
+        if certificate.outline.signature_algorithm != certificate.outline.outer_algorithm:  # RFC 5280, 4.1.1.2
+            raise CertificateRefusedError(
+                "certificate_algorithm_refused", expected="the same algorithm within and without what is signed"
+            ) from error
+        if certificate.outline.issuer == issuer.outline.subject:  # the names were not what the library refused
+            raise _signature_invalid(issuer) from error
+        _check_signature_alone(certificate, issuer)
+
+
+def _check_signature_alone(certificate: ParsedCertificate, issuer: ParsedCertificate) -> None:
+    # The same name in other bytes, such as another string type: the library compares bytes, so the signature is verified by hand.
+    signed, signature = certificate.x509.tbs_certificate_bytes, certificate.x509.signature
+    digest, parameters = certificate.x509.signature_hash_algorithm, certificate.x509.signature_algorithm_parameters
+    try:
+        match issuer.public_key, parameters:
+            case rsa.RSAPublicKey() as key, padding.PKCS1v15() | padding.PSS() if digest is not None:
+                key.verify(signature, signed, parameters, digest)
+            case ec.EllipticCurvePublicKey() as key, ec.ECDSA():
+                key.verify(signature, signed, parameters)
+            case ed25519.Ed25519PublicKey() as key, None:
+                key.verify(signature, signed)
+            case _:
+                raise _signature_invalid(issuer)
+    except (InvalidSignature, ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise _signature_invalid(issuer) from error
+
+
+def _signature_invalid(issuer: ParsedCertificate) -> CertificateRefusedError:
+    return CertificateRefusedError(
+        "certificate_signature_invalid", expected=issuer.subject_text(), received="a signature by another key"
+    )
