@@ -1,0 +1,158 @@
+"""Where operators say that revocation lists are: URLs are asked again and again, files are read when they change."""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from watchword_server import events
+from watchword_server.core.model import Instant, SigningCertificate
+from watchword_server.errors import WatchwordError
+from watchword_server.ports import Clock, ListSource
+from watchword_server.services.revocation import Revocation, Slot
+from watchword_server.services.rules_in_force import RulesInForce
+
+_log = structlog.get_logger(__name__)
+
+_LOOK_SECONDS: Final = 1.0  # at the file of a path
+_JITTER: Final = 0.1  # servers that were started together should not ask together
+_BEFORE_THE_END: Final = 0.1  # of a list's life, it is asked for the next
+_SHORTEST_SECONDS: Final = 1.0
+_FIRST_RETRY_SECONDS: Final = 5.0
+
+
+@dataclass(slots=True)
+class Source:
+    """A place that is followed, and how that goes."""
+
+    slot: Slot
+    refresh_seconds: int
+    signers: tuple[bytes, ...]
+    fetched_at: Instant | None = None
+    error: str | None = None  # of the last try; None: it went well
+    failures: int = 0  # in a row
+    etag: str | None = None
+    last_modified: str | None = None
+    task: "asyncio.Task[None] | None" = None
+    hurry: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def same_as(self) -> tuple[Slot, int, tuple[bytes, ...]]:
+        """What another entry says if nothing has changed."""
+        return self.slot, self.refresh_seconds, self.signers
+
+
+@dataclass(slots=True)
+class RevocationSources:
+    """Follows the places that the rules in force name. A place that fails keeps its last list."""
+
+    revocation: Revocation
+    rules: RulesInForce
+    clock: Clock
+    jitter: Callable[[], float] = lambda: random.uniform(-_JITTER, _JITTER)  # noqa: S311 - nobody gains by guessing it
+    _sources: dict[Slot, Source] = field(default_factory=dict)
+    _retiring: "asyncio.Task[None] | None" = None
+
+    def follow(self) -> None:
+        """Follows what the rules say now, and nothing else."""
+        wanted = {source.slot: source for each in self.rules.current.rules.certificates.values() for source in _sources(each)}
+        for slot, source in tuple(self._sources.items()):
+            if slot not in wanted or wanted[slot].same_as != source.same_as:
+                del self._sources[slot]
+                if source.task is not None:
+                    source.task.cancel()
+        for slot, source in wanted.items():
+            if slot not in self._sources:
+                self._sources[slot] = source
+                source.task = asyncio.ensure_future(self._follow(source))
+        self._retiring = asyncio.ensure_future(self._retire())
+
+    async def stop(self) -> None:
+        """Follows nothing any more."""
+        tasks = [task for task in (*(source.task for source in self._sources.values()), self._retiring) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._sources.clear()
+
+    def of(self, signing: SigningCertificate) -> Sequence[Source]:
+        """The places of an uploaded CA that are followed."""
+        return [source for slot, source in self._sources.items() if slot.certificate_id == signing.id]
+
+    def hurry(self, signing: SigningCertificate) -> int:
+        """Has all places of a CA read now; returns how many there are."""
+        sources = self.of(signing)
+        for source in sources:
+            source.hurry.set()
+        return len(sources)
+
+    async def _retire(self) -> None:
+        try:
+            await self.revocation.retire()
+        except WatchwordError as error:
+            _log.warning(events.REVOCATION_LIST_REFUSED, error=str(error))
+
+    async def _follow(self, source: Source) -> None:
+        seen: object = None
+        while True:
+            stamp = None if source.slot.source is ListSource.URL else await asyncio.to_thread(_stamp, source.slot.place)
+            if stamp is None or stamp != seen or source.failures or source.hurry.is_set():
+                source.hurry.clear()
+                await self._read(source)
+                seen = stamp
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(source.hurry.wait(), self._pause(source))
+
+    async def _read(self, source: Source) -> None:
+        try:
+            read = await self.revocation.refresh(source.slot, etag=source.etag, last_modified=source.last_modified)
+        except Exception as error:  # noqa: BLE001 - whatever it is, this place is asked again
+            source.failures += 1
+            known = isinstance(error, WatchwordError)
+            if str(error) != source.error or not known:
+                _log.warning(
+                    events.REVOCATION_LIST_REFUSED, place=source.slot.place, error=str(error), exc_info=None if known else error
+                )
+            source.error = str(error) if known else "something went wrong here; the server's log has it"
+            return
+        source.failures, source.error, source.fetched_at = 0, None, self.clock.now()
+        if read is not None:
+            source.etag, source.last_modified = read.etag, read.last_modified
+
+    def _pause(self, source: Source) -> float:
+        """Seconds until the place is looked at again: often enough, and before the list in force ends."""
+        if source.failures:
+            return float(min(source.refresh_seconds, _FIRST_RETRY_SECONDS * 2 ** min(source.failures - 1, 10))) * (
+                1 + self.jitter()
+            )
+        if source.slot.source is ListSource.PATH:
+            return _LOOK_SECONDS
+        pause = source.refresh_seconds * (1 + self.jitter())
+        kept = self.revocation.list_at(source.slot)
+        if kept is None:
+            return pause
+        this_update, next_update = kept.revocation_list.this_update, kept.revocation_list.next_update
+        left = next_update - _BEFORE_THE_END * max(0.0, next_update - this_update) - self.clock.now()
+        # A list that has ended already, or soon will, and is offered all the same: as often as after a failure.
+        return min(pause, left) if left > _SHORTEST_SECONDS else min(pause, _FIRST_RETRY_SECONDS)
+
+
+def _sources(signing: SigningCertificate) -> Iterable[Source]:
+    signers = (signing.der, *signing.intermediates, *signing.list_signers)
+    for place in signing.list_places:
+        source, where = (ListSource.PATH, place.path) if place.url is None else (ListSource.URL, place.url)
+        yield Source(Slot(signing.id, source, str(where)), place.refresh_seconds, signers)
+
+
+def _stamp(path: str) -> tuple[int, int, int] | str:
+    """What changes when a file does."""
+    try:
+        found = Path(path).stat()
+    except OSError as error:
+        return str(error)
+    return found.st_mtime_ns, found.st_size, found.st_ino
