@@ -1,4 +1,4 @@
-"""The command line: `watchword-agent enroll | run | status`. Data on stdout, talk on stderr."""
+"""The command line: `watchword-agent enroll | run | status | goodbye | rotate-key`. Data on stdout, talk on stderr."""
 
 import asyncio
 import contextlib
@@ -136,6 +136,52 @@ def status_command(config: Path | None, as_json: bool, **options: object) -> Non
     if not connected:
         sys.exit(2)
     sys.exit(0 if status.all_pass(now) else 1)
+
+
+@main.command("goodbye")
+@_common_options
+def goodbye_command(config: Path | None, **options: object) -> None:
+    """Tell the server that this device leaves: none of its results holds any longer. Prints the device id.
+
+    For a device that is handed on or put away; it stays enrolled, and the next evidence lets it in again. An agent that is
+    running would send that at once: stop it first.
+
+    \b
+    Example:
+      systemctl stop watchword-agent && watchword-agent goodbye
+    \b
+    Exit codes:
+      0  the server has ended the results, durably
+      1  refused or failed: the results stay as they are; or an agent is running, or not enrolled
+      2  wrong usage
+    """
+    with _failures_exit():
+        settings = _settings(config, options)
+        click.echo(asyncio.run(app.leave_server(settings)))
+        _say("the server has ended the results of this device; `watchword-agent run` brings it back")
+
+
+@main.command("rotate-key")
+@_state_options
+def rotate_key_command(config: Path | None, **options: object) -> None:
+    """Replace the device key by a new one. Prints the id of the new key.
+
+    The new key is made beside the present one. The running agent, or the next to run, proposes it to the server after its next
+    evidence, within the checks' schedule; the present key goes on until evidence signed by the new one was accepted.
+
+    \b
+    Example:
+      watchword-agent rotate-key
+    \b
+    Exit codes:
+      0  the new key is made and will be proposed
+      1  not enrolled, or unsafe files
+      2  wrong usage
+    """
+    with _failures_exit():
+        settings = _settings(config, options)
+        click.echo(app.wish_new_key(settings.state_dir))
+        _say("the agent proposes the new key after its next evidence; its log says `key_rotated` when it is the device's")
 
 
 def _settings(config: Path | None, options: dict[str, object]) -> Settings:

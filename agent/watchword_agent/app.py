@@ -12,12 +12,16 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
+import grpc
+
 from watchword_agent import device_key, log
 from watchword_agent.channel import open_channel
 from watchword_agent.collect import Collector
+from watchword_agent.device_keys import DeviceKeys
 from watchword_agent.enrollment import enroll, token_id
-from watchword_agent.errors import DeviceKeyError, NotEnrolledError, SettingsError, StateDirectoryError
+from watchword_agent.errors import AgentError, NotEnrolledError, SettingsError, StateDirectoryError
 from watchword_agent.identity import read_identity
+from watchword_agent.leaving import say_goodbye
 from watchword_agent.session import Attester
 from watchword_agent.settings import ServerAddress, Settings
 from watchword_agent.state import Enrollment, StateDirectory
@@ -83,18 +87,12 @@ async def run_agent(settings: Settings) -> None:
     enrollment = state.enrollment()
     state.prepare()
     with state.running():
-        key = _enrolled_key(state, enrollment)
+        keys = DeviceKeys(state, enrollment)
         server = settings.server or enrollment.server
         status = StatusFile(
             state.status_path, device_id=enrollment.device_id, server=server, now=lambda: dt.datetime.now(tz=dt.UTC)
         )
-        attester = Attester(
-            device_id=enrollment.device_id,
-            key_id=key.key_id,
-            audience=enrollment.audience,
-            instance_id=secrets.token_bytes(16),
-            version=_agent_version(),
-        )
+        attester = _attester(enrollment)
         collector = Collector(
             partial(
                 read_identity,
@@ -105,7 +103,7 @@ async def run_agent(settings: Settings) -> None:
         watch = StoreWatch()
         async with open_channel(ServerAddress.parse(server), ca_file=settings.ca_file or enrollment.ca_file) as channel:
             stream = AttestStream(
-                channel, attester=attester, key=key, collector=collector, watch=watch, status=status, settings=settings
+                channel, attester=attester, keys=keys, collector=collector, watch=watch, status=status, settings=settings
             )
             log.info(log.Event.STARTED, device_id=enrollment.device_id, server=server, state=state.path)
             try:
@@ -113,9 +111,43 @@ async def run_agent(settings: Settings) -> None:
                     async with asyncio.TaskGroup() as group:
                         group.create_task(watch.run(stream.store_changed))
                         group.create_task(stream.run())
+                if settings.goodbye_on_stop:
+                    with contextlib.suppress(asyncio.CancelledError):  # a second signal: then without
+                        await _leave(channel, attester, keys, settings)
             finally:
                 status.stopped()
                 log.info(log.Event.STOPPED)
+
+
+async def _leave(channel: grpc.aio.Channel, attester: Attester, keys: DeviceKeys, settings: Settings) -> None:
+    try:
+        await say_goodbye(channel, attester=attester, keys=keys, timeout_seconds=settings.goodbye_timeout_seconds)
+    except AgentError as error:
+        log.warning(log.Event.GOODBYE_FAILED, detail=str(error))
+    else:
+        log.info(log.Event.SAID_GOODBYE)
+
+
+async def leave_server(settings: Settings) -> str:
+    """Says goodbye to the server for this device, whose id it returns. Raises `AgentError`, also where an agent is running."""
+    state = StateDirectory(settings.state_dir)
+    enrollment = state.enrollment()
+    with state.running():
+        keys, server = DeviceKeys(state, enrollment), settings.server or enrollment.server
+        async with open_channel(ServerAddress.parse(server), ca_file=settings.ca_file or enrollment.ca_file) as channel:
+            await say_goodbye(channel, attester=_attester(enrollment), keys=keys, timeout_seconds=settings.answer_timeout_seconds)
+    return enrollment.device_id
+
+
+def wish_new_key(state_directory: Path) -> str:
+    """Makes the key that is to follow the present one and returns its id: the running agent, or the next, proposes it.
+
+    Raises `OperatorError`.
+    """
+    state = StateDirectory(state_directory)
+    state.enrollment()
+    state.prepare()
+    return device_key.load_or_create(state.next_key_path).key_id
 
 
 def agent_status(state_directory: Path) -> tuple[Enrollment, Status | None, bool]:
@@ -124,14 +156,14 @@ def agent_status(state_directory: Path) -> tuple[Enrollment, Status | None, bool
     return state.enrollment(), read_status(state.status_path), state.is_running()
 
 
-def _enrolled_key(state: StateDirectory, enrollment: Enrollment) -> device_key.DeviceKey:
-    try:
-        key = device_key.load(state.key_path)
-    except FileNotFoundError as error:
-        raise DeviceKeyError(f"`{state.key_path}` is gone: remove `{state.path}` and enroll anew") from error
-    if key.key_id != enrollment.key_id:
-        raise DeviceKeyError(f"`{state.key_path}` is not the key that was enrolled: remove `{state.path}` and enroll anew")
-    return key
+def _attester(enrollment: Enrollment) -> Attester:
+    return Attester(
+        device_id=enrollment.device_id,
+        key_id=enrollment.key_id,
+        audience=enrollment.audience,
+        instance_id=secrets.token_bytes(16),
+        version=_agent_version(),
+    )
 
 
 @contextlib.contextmanager

@@ -6,7 +6,8 @@ AgentError
 │   ├── StateDirectoryError          the state directory or a file in it cannot be used
 │   ├── DeviceKeyError               the device key is damaged, or others could have read it
 │   ├── NotEnrolledError             nothing was enrolled from this state directory
-│   └── EnrollmentRefusedError       the server does not want this token or device
+│   ├── EnrollmentRefusedError       the server does not want this token or device
+│   └── GoodbyeRefusedError          the server does not take a goodbye of this device
 ├── ServerError                      the server, or what stands between
 │   ├── ServerUnreachableError       no connection, or it broke; try again later
 │   ├── ServerSilentError            an answer is overdue
@@ -47,6 +48,10 @@ class NotEnrolledError(OperatorError):
 
 class EnrollmentRefusedError(OperatorError):
     """The server refused, for a reason that only its log tells: the message carries the correlation id."""
+
+
+class GoodbyeRefusedError(OperatorError):
+    """The server did not take the goodbye."""
 
 
 class ServerError(AgentError):

@@ -1,5 +1,6 @@
 """What the device says of itself: platform, host name, serial number, boot. What is not known is None, never a placeholder."""
 
+import functools
 import os
 import re
 import socket
@@ -82,11 +83,7 @@ def read_serial_number(files: tuple[Path, ...] = SERIAL_NUMBER_FILES) -> str | N
 
 def read_boot(boot_id_file: Path = _BOOT_ID_FILE) -> Boot:
     """Which boot this is and how long it has lasted, suspended time included."""
-    try:
-        boot_id = UUID(boot_id_file.read_text(encoding="ascii").strip()).bytes
-    except (OSError, ValueError):
-        boot_id = b""
-    return Boot(boot_id=boot_id, uptime_ms=int(monotonic_seconds() * 1000))
+    return Boot(boot_id=_boot_id(boot_id_file), uptime_ms=int(monotonic_seconds() * 1000))
 
 
 def monotonic_seconds() -> float:
@@ -95,3 +92,12 @@ def monotonic_seconds() -> float:
         return time.clock_gettime(time.CLOCK_BOOTTIME)
     else:  # noqa: RET505 -- mypy takes what follows a platform's return for unreachable
         return time.monotonic()
+
+
+@functools.cache
+def _boot_id(file: Path) -> bytes:
+    """Read once: no process outlives its boot, and a server takes one that changes within a session for a second machine."""
+    try:
+        return UUID(file.read_text(encoding="ascii").strip()).bytes
+    except (OSError, ValueError):
+        return b""

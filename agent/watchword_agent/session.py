@@ -66,6 +66,11 @@ class Collect:
 
 
 @dataclass(frozen=True, slots=True)
+class Propose:
+    """Call `rotation`, sign what it gives with both keys and send it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Leave:
     """End the stream and open another one: the server drains."""
 
@@ -86,6 +91,11 @@ class Accepted:
 
     sequence: int
     results: tuple[pb.CheckResult, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPending:
+    """The server keeps the new key and awaits evidence signed by it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +128,7 @@ class Dismissed:
     retry_after_seconds: float
 
 
-Notice = Challenged | Accepted | Rejected | Instructed | Draining | Dismissed
+Notice = Challenged | Accepted | KeyPending | Rejected | Instructed | Draining | Dismissed
 
 
 class State(Enum):
@@ -129,6 +139,8 @@ class State(Enum):
     READY = auto()  # to attest, if there is a reason; with a challenge, or none
     COLLECTING = auto()
     AWAITING_VERDICT = auto()
+    PROPOSING = auto()  # a new key; between `Propose` and `rotation`
+    AWAITING_PENDING = auto()
     AWAITING_END = auto()  # rejected for good; the server says when to come back, then ends the stream
     OVER = auto()
 
@@ -151,9 +163,10 @@ class Session:
     _answer_due: float = _NEVER
     _leave_at: float = _NEVER
     _rejections: int = 0
+    _rotation_wanted: bool = False
     _changes: Allowance = field(default_factory=lambda: Allowance(_CHANGES_AT_ONCE, _CHANGES_PER_SECOND))
 
-    def poll(self, now: float) -> Send | Collect | Leave | None:
+    def poll(self, now: float) -> Send | Collect | Propose | Leave | None:
         """What to do now. Raises `ServerSilentError` when an answer is overdue."""
         if now >= self._answer_due:
             raise ServerSilentError(f"no answer within {self.answer_timeout_seconds:g} s")
@@ -173,6 +186,10 @@ class Session:
             case State.READY if now >= self._leave_at:
                 self.state = State.OVER
                 return Leave()
+            case State.READY if self._rotation_wanted and self.accepted and now <= self._challenge_usable_until:
+                self.state, self._rotation_wanted = State.PROPOSING, False
+                self._challenge_usable_until = -_NEVER
+                return Propose()
             case State.READY if now >= self._wanted_at and now > self._challenge_usable_until:
                 return self._ask(pb.AttestRequest(challenge_request=pb.ChallengeRequest()), now)
             case State.READY if now >= self._wanted_at and self._challenge is not None:
@@ -191,6 +208,10 @@ class Session:
     def want_evidence(self, now: float, *, within_seconds: float = 0) -> None:
         """Asks for an attestation at a random moment within the given time; one that is due earlier stays."""
         self._wanted_at = min(self._wanted_at, now + self.uniform(0, within_seconds))
+
+    def want_rotation(self) -> None:
+        """Asks for a proposal of a new key, with the next challenge if this one is spent."""
+        self._rotation_wanted = True
 
     def store_changed(self, now: float) -> None:
         """Asks for an attestation because something watched has changed: at once, unless it keeps changing."""
@@ -220,6 +241,22 @@ class Session:
             check.age_ms = max(0, math.ceil((now - finding.looked_at) * 1000))
         return message
 
+    def rotation(self, new_public_key: bytes, *, now: float) -> pb.KeyRotate:
+        """The message to sign with both keys and send after `Propose`."""
+        if self.state is not State.PROPOSING or self._challenge is None:
+            raise AssertionError("a key rotation without a challenge to answer")
+        self.state, self._answer_due = State.AWAITING_PENDING, now + self.answer_timeout_seconds
+        return pb.KeyRotate(
+            device_id=self.attester.device_id,
+            key_id=self.attester.key_id,
+            audience=self.attester.audience,
+            session_id=self._challenge.session_id,
+            epoch=self._challenge.epoch,
+            nonce=self._challenge.nonce,
+            sequence=self.accepted + 1,
+            new_public_key=new_public_key,
+        )
+
     def receive(self, response: pb.AttestResponse, now: float) -> Notice | None:
         """Takes a message of the server. None for a kind of message that this agent is too old to know.
 
@@ -232,7 +269,12 @@ class Session:
                 return Challenged(response.challenge.epoch)
             case State.AWAITING_VERDICT, "ack":
                 return self._acknowledged(response.ack, now)
-            case State.AWAITING_VERDICT, "rejected" if response.rejected.HasField("next_challenge"):
+            case State.AWAITING_PENDING, "key_pending":
+                self._take(response.key_pending.next_challenge, now)
+                self.accepted += 1
+                self.state, self._answer_due = State.READY, _NEVER
+                return KeyPending()
+            case ((State.AWAITING_VERDICT | State.AWAITING_PENDING), "rejected") if response.rejected.HasField("next_challenge"):
                 return self._rejected(response.rejected, now)
             case _, "rejected":
                 self.state, self._answer_due = State.AWAITING_END, now + self.answer_timeout_seconds

@@ -90,6 +90,14 @@ class Settings(BaseSettings):
     refused_cap_seconds: float = Field(1800, ge=1, le=86400, description="As above, where the server refuses this device.")
     answer_timeout_seconds: float = Field(30, ge=0.1, le=300, description="How long to wait for an answer of the server.")
     collection_timeout_seconds: float = Field(20, ge=0.1, le=300, description="How long looking for certificates may take.")
+    goodbye_on_stop: bool = Field(
+        default=False,
+        description="Whether stopping the agent ends this device's results; then a restart denies the user for a moment.",
+    )
+    goodbye_timeout_seconds: float = Field(5, ge=0.1, le=60, description="How long a goodbye may take when the agent stops.")
+    rotate_key_days: float = Field(
+        0, ge=0, le=3650, description="Age at which the device key is replaced by a new one; 0: never."
+    )
 
     @model_validator(mode="after")
     def _bases_are_below_caps(self) -> Self:

@@ -41,6 +41,7 @@ class StateDirectory:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.key_path = path / "device.key"
+        self.next_key_path = path / "device.key.next"
         self.enrollment_path = path / "agent.json"
         self.status_path = path / "status.json"
         self.lock_path = path / "agent.lock"
@@ -133,6 +134,15 @@ def write_atomically(path: Path, data: bytes, *, exclusive: bool = False, durabl
         raise
     except OSError as error:
         raise StateDirectoryError(f"cannot write `{path}`: {error.strerror}") from error
+
+
+def replace_durably(source: Path, target: Path) -> None:
+    """Renames a file over another one of the same directory. Raises `StateDirectoryError`; then the target is as it was."""
+    try:
+        source.replace(target)
+        _sync_directory(target.parent)
+    except OSError as error:
+        raise StateDirectoryError(f"cannot write `{target}`: {error.strerror}") from error
 
 
 def _sync_directory(path: Path) -> None:

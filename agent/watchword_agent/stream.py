@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -10,15 +11,21 @@ from typing import Final, NoReturn
 
 import grpc
 
-from watchword.envelope import EVIDENCE_TYPE
+from watchword.envelope import EVIDENCE_TYPE, KEY_ROTATE_TYPE
 from watchword.v1 import posture_pb2 as pb
 from watchword.v1.posture_pb2_grpc import PostureServiceStub
 from watchword_agent import log
 from watchword_agent.backoff import Backoff, Uniform, system_uniform
 from watchword_agent.channel import failure_of, write
 from watchword_agent.collect import Collected, Collector
-from watchword_agent.device_key import DeviceKey
-from watchword_agent.errors import ForeignAudienceError, ProtocolViolationError, ServerError, ServerSilentError
+from watchword_agent.device_keys import DeviceKeys
+from watchword_agent.errors import (
+    ForeignAudienceError,
+    OperatorError,
+    ProtocolViolationError,
+    ServerError,
+    ServerSilentError,
+)
 from watchword_agent.identity import monotonic_seconds, read_boot
 from watchword_agent.session import (
     Accepted,
@@ -29,11 +36,14 @@ from watchword_agent.session import (
     Dismissed,
     Draining,
     Instructed,
+    KeyPending,
     Leave,
     Notice,
+    Propose,
     Rejected,
     Send,
     Session,
+    State,
 )
 from watchword_agent.settings import Settings
 from watchword_agent.status import StatusFile
@@ -44,6 +54,9 @@ _LONGEST_HINT_SECONDS: Final = 3600.0  # of the server, when to come back
 _LONGEST_WAIT_SECONDS: Final = 30.0  # timers stand still while the machine sleeps; the session's clock does not
 # Codes of the server that trying again soon will not change: an operator has to act, or another agent holds this identity.
 _REFUSAL_CODES: Final = frozenset({"device_not_active", "envelope_invalid", "evidence_foreign", "session_superseded"})
+
+_PROPOSAL_PAUSE_SECONDS: Final = 600.0  # between two proposals of a new key, whatever becomes of the first
+_UNKNOWN_KEY: Final = "envelope_invalid"
 
 _Call = grpc.aio.StreamStreamCall[pb.AttestRequest, pb.AttestResponse]
 
@@ -67,7 +80,7 @@ class AttestStream:
         channel: grpc.aio.Channel,
         *,
         attester: Attester,
-        key: DeviceKey,
+        keys: DeviceKeys,
         collector: Collector,
         watch: StoreWatch,
         status: StatusFile,
@@ -77,7 +90,11 @@ class AttestStream:
     ) -> None:
         self._stub = PostureServiceStub(channel)
         self._attester = attester
-        self._key = key
+        self._keys = keys
+        self._key_tried = False  # the other of two keys was tried since the last acknowledgement
+        self._proposal_due = 0.0
+        days = settings.rotate_key_days  # devices set up together do not rotate together
+        self._rotation_days = uniform(0.9 * days, days) if days else 0.0
         self._collector = collector
         self._watch = watch
         self._status = status
@@ -115,7 +132,7 @@ class AttestStream:
 
     async def _one_stream(self) -> _End:
         session = Session(
-            attester=self._attester,
+            attester=dataclasses.replace(self._attester, key_id=self._keys.signing.key_id),
             check_set=self._check_set,
             uniform=self._uniform,
             retry_delay=lambda code: self._retry_delay(refused=code in _REFUSAL_CODES),
@@ -137,6 +154,9 @@ class AttestStream:
             await asyncio.wait([reader])
         if session.rejected_for_good:  # that is why, however the stream ended then
             code = session.rejected_for_good
+            if code == _UNKNOWN_KEY and self._keys.refused() and not self._key_tried:  # a rotation was under way
+                self._key_tried = True
+                return _End(code, "trying the device's other key", at_once=True)
             return _End(code, "evidence was rejected", code in _REFUSAL_CODES, retry_after_seconds=end.retry_after_seconds)
         return end
 
@@ -161,10 +181,19 @@ class AttestStream:
                 event = self._inbox.get_nowait()
                 if isinstance(event, _End):
                     return event
+                proposing = session.state is State.AWAITING_PENDING
                 notice = session.receive(event, self._clock())
                 if isinstance(notice, Dismissed):
                     return _End(notice.code, "", notice.code in _REFUSAL_CODES, retry_after_seconds=notice.retry_after_seconds)
                 self._note(notice)
+                match notice:
+                    case Accepted():
+                        self._follow_keys(session)
+                    case KeyPending():
+                        self._keys.pending()
+                        return _End("key_pending", at_once=True)
+                    case Rejected("new_key_refused", _) if proposing:
+                        self._keys.drop_successor()
             if self._store_changed:
                 self._store_changed = False
                 log.debug(log.Event.STORE_CHANGED)
@@ -174,6 +203,8 @@ class AttestStream:
                     await self._write(call, request)
                 case Collect() as task:
                     await self._write(call, await self._evidence(session, task))
+                case Propose():
+                    await self._write(call, self._proposal(session))
                 case Leave():
                     return _End("draining", at_once=session.accepted > 0)  # else two that drain would play ball with us
                 case None:
@@ -182,7 +213,28 @@ class AttestStream:
     async def _evidence(self, session: Session, task: Collect) -> pb.AttestRequest:
         collected = await self._collect(task)
         evidence = session.evidence(collected, read_boot(), now=self._clock(), wall_time=time.time())
-        return pb.AttestRequest(envelope=self._key.sign(EVIDENCE_TYPE, evidence.SerializeToString()))
+        return pb.AttestRequest(envelope=self._keys.signing.sign(EVIDENCE_TYPE, evidence.SerializeToString()))
+
+    def _follow_keys(self, session: Session) -> None:
+        """After an acknowledgement: a successor that signed takes over; one that is wished for is proposed."""
+        self._key_tried = False
+        try:
+            if self._keys.accepted():
+                log.info(log.Event.KEY_ROTATED, key_id=self._keys.signing.key_id)
+                return
+            self._keys.wish_if_older(self._rotation_days)
+            if self._clock() >= self._proposal_due and self._keys.successor() is not None:
+                self._proposal_due = self._clock() + _PROPOSAL_PAUSE_SECONDS
+                session.want_rotation()
+        except (OperatorError, OSError) as error:  # the key that signs goes on
+            log.warning(log.Event.KEY_ROTATION_FAILED, detail=str(error))
+
+    def _proposal(self, session: Session) -> pb.AttestRequest:
+        successor = self._keys.wish()
+        payload = session.rotation(successor.public_key_der, now=self._clock()).SerializeToString()
+        envelope = self._keys.signing.sign(KEY_ROTATE_TYPE, payload)
+        envelope.signatures.extend(successor.sign(KEY_ROTATE_TYPE, payload).signatures)
+        return pb.AttestRequest(envelope=envelope)
 
     async def _collect(self, task: Collect) -> Collected:
         loop, checks = asyncio.get_running_loop(), task.check_set.checks
@@ -228,6 +280,8 @@ class AttestStream:
                 log.debug(log.Event.EVIDENCE_ACCEPTED, sequence=sequence, results=len(results))
                 self._note_changes(results)
                 self._status.accepted(results)
+            case KeyPending():
+                log.info(log.Event.KEY_PENDING)
             case Rejected(code, retry_seconds):
                 log.warning(log.Event.EVIDENCE_REJECTED, code=code, retry_seconds=retry_seconds)
                 if retry_seconds is not None:

@@ -22,6 +22,7 @@ from watchword_agent.session import (
     Instructed,
     Leave,
     Notice,
+    Propose,
     Rejected,
     Send,
     Session,
@@ -68,7 +69,7 @@ class Conversation:
         values = {"session_id": SESSION, "epoch": 4, "nonce": bytes([self.challenges]) * 32, "audience": "audience_1"}
         return pb.Challenge(**{**values, "nonce_ttl_seconds": TTL, **changes})
 
-    def poll(self) -> Send | Collect | Leave | None:
+    def poll(self) -> Send | Collect | Propose | Leave | None:
         return self.session.poll(self.now)
 
     def tell(self, **message: Any) -> Notice | None:

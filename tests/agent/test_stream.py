@@ -13,10 +13,10 @@ from agent.fake_server import PATIENCE_SECONDS, TOKEN, End, FakeServer, Stream
 from agent.proofs import verify_candidate
 from support.pki import Pki, key_pem
 from watchword.v1 import posture_pb2 as pb
-from watchword_agent import device_key
 from watchword_agent.app import enroll_device, run_agent
 from watchword_agent.channel import open_channel
 from watchword_agent.collect import Collector
+from watchword_agent.device_keys import DeviceKeys
 from watchword_agent.errors import ServerUnreachableError, StateDirectoryError
 from watchword_agent.identity import read_identity
 from watchword_agent.session import Attester
@@ -152,7 +152,7 @@ async def test_waits_grow_until_evidence_is_accepted(server: FakeServer, device:
         stream = AttestStream(
             channel,
             attester=Attester(enrolled.device_id, enrolled.key_id, enrolled.audience, b"i" * 16, "1"),
-            key=device_key.load(state.key_path),
+            keys=DeviceKeys(state, enrolled),
             collector=Collector(read_identity),
             watch=StoreWatch(),
             status=StatusFile(state.status_path, device_id="", server="", now=lambda: dt.datetime.now(tz=dt.UTC)),
