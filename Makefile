@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PROTOS := proto/watchword/v1/posture.proto proto/watchword/envoy/ext_authz.proto
 APT_PROGRAMS := nginx curl
-BENCHMARKS := decide language load peers
+BENCHMARKS := decide language load peers revocation
 
 .PHONY: demo test test-deps bench check soak format proto clean
 
@@ -19,7 +19,7 @@ test: $(STAMP)
 	$(BIN)/pytest
 
 soak: $(STAMP)
-	WATCHWORD_SOAK=1 $(BIN)/pytest tests/faults
+	WATCHWORD_SOAK=1 $(BIN)/pytest tests/faults tests/histories tests/fuzz tests/certificates/test_differential.py
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .

@@ -18,6 +18,7 @@ ROOMS = {
     "rehearsal": {"rehearsal", "configuration", "core", "errors", "ports", "services.facts", "services.replaying"},
     "services": {"services", "configuration", "core", "errors", "events", "ports"},
     "adapters": {"adapters", "core", "errors", "events", "ports"},
+    "revocation_reader": {"revocation_reader", "core", "errors"},
     "doors": {"doors", "services", "core", "errors", "events", "peer", "ports", "adapters.metrics"},
     "transports": {"transports", "doors.status", "errors", "events", "peer"},
     "cli": {

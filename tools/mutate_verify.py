@@ -40,6 +40,12 @@ DECIDE: Final = "core/decide.py"
 ACCESS: Final = "core/access.py"
 POSTURE: Final = "core/posture.py"
 SCENE: Final = "core/scene.py"
+SESSION: Final = "core/session.py"
+KEYS_STORE: Final = "adapters/store_sql/device_keys.py"
+BOOTS: Final = "core/boots.py"
+JUDGING: Final = "services/judging.py"
+VERIFIER: Final = "services/verifier.py"
+RESOLVING: Final = "services/resolving.py"
 
 _STEP: Final = re.compile(r"# (?:step (\d+):|\((\d+)\))")
 _RUN_SECONDS: Final = 150
@@ -48,8 +54,7 @@ _PROGRAMS: Final = {"tests/server/": "watchword serve", "tests/core/": "pytest"}
 
 # What stands in for step 8: any certificate that can be parsed, valid for a while.
 _NO_VERDICT: Final = (
-    "verified = certificates.VerifiedCertificate("
-    "certificates.load_certificate(leaf), certificates.fingerprint(leaf), type(context.now)(context.now + 3600))"
+    "verified = VerifiedCertificate(type('AnyPath', (), {'leaf': parse(leaf)})(), type(context.now)(context.now + 3600))"
 )
 
 
@@ -80,8 +85,10 @@ def mutants() -> Iterator[Mutant]:
     """All of them. Raises `LookupError` if the code does not have the steps that are listed here, each once."""
     yield from _steps()
     yield from _parts_of_steps()
+    yield from _leaving_and_rotating()
     yield from _enrollment()
     yield from _deciding()
+    yield from _clones()
 
 
 def _steps() -> Iterator[Mutant]:
@@ -90,7 +97,9 @@ def _steps() -> Iterator[Mutant]:
         raise LookupError(f"{VERIFY} and {CERTIFICATE} have the steps {found} where 1 to 9 belong")
     unknown = f"{_INACTIVE}::test_an_unknown_device_is_challenged_like_any_other_and_then_rejected"
     yield Mutant("step 1", VERIFY, without(1), (unknown,))
-    yield Mutant("step 2", VERIFY, without(2), (f"{_LIES}[envelope_invalid: signed by another key]",))
+    yield Mutant(
+        "step 2", VERIFY, without(2, instead="key = key or device.key"), (f"{_LIES}[envelope_invalid: signed by another key]",)
+    )
     yield Mutant(
         "step 3: unreadable bytes are an empty message",
         CODEC,
@@ -120,15 +129,78 @@ def _steps() -> Iterator[Mutant]:
 def _parts_of_steps() -> Iterator[Mutant]:
     """Steps that ask several things: each of them."""
     state = f"{_CORE}::test_only_an_active_device_is_believed"
-    yield Mutant("step 1: the state", VERIFY, _operand("verify_evidence", 1, "False"), (state,))
+    yield Mutant("step 1: the state", VERIFY, _operand("_believed", 1, "False"), (state,))
     for index, name in enumerate(("device_id", "key_id", "audience", "session_id", "epoch", "nonce")):
         yield Mutant(f"step 4: {name}", VERIFY, _operand("_names", index, "True"), (f"{_FOREIGN}[{name}]",))
     for function in ("parse_evidence", "_claim", "_candidate"):
         for message, change in _guards(CODEC, function, "EvidenceMalformedError"):
             yield Mutant(f"step 3: {message}", CODEC, change, (_LIMITS,))
-    yield Mutant("step 3: a claim that says nothing", CODEC, _last_case("_claim", "return claim"), (_LIMITS,))
+    empty = "return Claim(check_id, message.check_revision, age_seconds)"
+    yield Mutant("step 3: a claim that says nothing", CODEC, _last_case("_claim", empty), (_LIMITS,))
     yield Mutant("step 3: the length of a text", CODEC, _operand("_text", 0, "False"), (_LIMITS,))
     yield Mutant("step 3: the characters of a text", CODEC, _operand("_text", 1, "False"), (_LIMITS,))
+
+
+def _leaving_and_rotating() -> Iterator[Mutant]:
+    """Goodbyes and key rotations: what they have beyond the steps that they share with evidence."""
+    goodbye, rotation = "tests/server/test_goodbye.py::test_", "tests/server/test_key_rotation.py::test_"
+    lie, pending = (
+        f"{rotation}a_lie_is_rejected_with_its_reason_and_changes_nothing",
+        f"{_CORE}::test_a_pending_key_signs_until_its_time_is_up_and_is_promoted_by_what_it_signs",
+    )
+    as_goodbye = f"{goodbye}a_device_without_results_may_leave_too"
+    as_evidence = f"{_LIES}[envelope_invalid: signed as an enrollment]"
+    states = "tests/core/test_session.py::test_a_key_rotation_needs_a_claimed_session"
+    for name, file, text, instead, test in (
+        ("the type is the goodbye's", VERIFY, "GOODBYE_TYPE, device", "EVIDENCE_TYPE, device", as_goodbye),
+        ("the type is the evidence's", VERIFY, "EVIDENCE_TYPE, device", "envelope.payload_type, device", as_evidence),
+        (
+            "a goodbye is understood whole",
+            CODEC,
+            "if len(UnknownFieldSet(message)):",
+            "if False:",
+            f"{goodbye}a_lie_is_rejected_with_its_reason_and_changes_nothing",
+        ),
+        (
+            "a goodbye keeps no claims",
+            VERIFY,
+            "error_code=DEVICE_SAID_GOODBYE)",
+            ")",
+            f"{goodbye}a_changed_check_revives_nobody_who_left",
+        ),
+        (
+            "two signatures",
+            CODEC,
+            "expected = 2 if",
+            "expected = len(message.signatures) if",
+            f"{rotation}any_number_of_signatures_but_two_ends_the_stream",
+        ),
+        (
+            "the new key signs",
+            VERIFY,
+            "if not keys.envelope_is_signed_by_new(",
+            "if False and not keys.envelope_is_signed_by_new(",
+            lie,
+        ),
+        (
+            "the enrolled key proposes",
+            VERIFY,
+            "(device.key,), expected",
+            "keys_of(device, _now), expected",
+            f"{rotation}a_pending_key_proposes_no_other",
+        ),
+        ("the session is claimed", SESSION, "if self.state is not SessionState.CLAIMED:", "if False:", states),
+        ("a pending key has its time", VERIFY, "now >= device.pending_until", "False", pending),
+        ("only a pending key is promoted", VERIFY, "key == believed.pending_key)", "True)", pending),
+        (
+            "a key is one device's",
+            KEYS_STORE,
+            "if transaction.connection.execute(_IS_TAKEN, values).scalar_one():",
+            "if False:",
+            lie,
+        ),
+    ):
+        yield Mutant(f"leaving and rotating: {name}", file, _rewritten(text, instead), (test,))
 
 
 def _enrollment() -> Iterator[Mutant]:
@@ -216,6 +288,73 @@ def _deciding() -> Iterator[Mutant]:
         ),
     ):
         yield Mutant(f"deciding: {name}", file, _rewritten(text, instead), (test,))
+
+
+_CLONES: Final = "tests/services/test_clones.py::test_"
+_BY_KEY: Final = f"{_CLONES}a_key_is_cloned_whatever_certificate_it_comes_with[another certificate of the key]"
+_BEFORE: Final = f"{_CLONES}the_first_device_is_denied_before_evidence_with_another_certificate_of_its_key_is_committed"
+_OTHER_RESULTS: Final = (
+    "tests/services/test_key_clones.py"
+    "::test_results_that_the_telling_evidence_is_not_about_fail_as_well_and_before_it_is_committed"
+)
+_BOOTS: Final = "tests/core/test_boots.py::test_"
+
+
+def _clones() -> Iterator[Mutant]:
+    """What notices a key that is alive twice."""
+    for name, file, text, instead, test in (
+        (
+            "by key",
+            VERIFY,
+            "KeyFingerprint(verdict.key_sha256)",
+            "KeyFingerprint(verdict.fingerprint)",
+            "tests/server/test_clones.py::test_a_key_is_cloned_whatever_certificate_it_comes_with",
+        ),
+        (
+            "other holders fail a claim",
+            JUDGING,
+            "if judged.proven_key is None or not others:",
+            "if True:",
+            f"{_CLONES}the_second_device_to_prove_a_certificate_fails_and_so_does_the_first",
+        ),
+        (
+            "the other fails before the commit",
+            VERIFIER,
+            "narrowed_others += [self.memory.narrow(other, results) for other, results in clones]",
+            "pass",
+            f"{_BEFORE}[another certificate of the key]",
+        ),
+        ("at a proxy, by key", RESOLVING, "if len(holders) > 1:", "if len(live) > 1:", _BY_KEY),
+        (
+            "a superseded boot",
+            BOOTS,
+            "superseded or within_a_session",
+            "within_a_session",
+            f"{_BOOTS}only_a_superseded_boot_that_comes_back_is_another_machines",
+        ),
+        (
+            "one session is one boot's",
+            BOOTS,
+            "superseded or within_a_session",
+            "superseded",
+            f"{_BOOTS}one_session_is_one_boots",
+        ),
+        (
+            "a device key on two machines",
+            VERIFY,
+            "if device.key_cloned_at is not None and check.config.on_clone is OnClone.FAIL:",
+            "if False:",
+            f"{_CORE}::test_a_key_on_two_machines_fails_what_would_pass_and_the_proof_stays_on_record",
+        ),
+        (
+            "its other results fail before the commit",
+            VERIFIER,
+            "[self.memory.narrow(device.id, key_cloned)] if key_cloned else []",
+            "[]",
+            _OTHER_RESULTS,
+        ),
+    ):
+        yield Mutant(f"clones: {name}", file, _rewritten(text, instead), (test,))
 
 
 # ---- Changes of source --------------------------------------------------------------------------------------------------

@@ -39,3 +39,23 @@ def statement(*, nonce: bytes, audience: str, device_id: str, session_id: bytes,
     if not all(0 < len(field) <= 0xFFFF for field in fields):
         raise ValueError("a field of the possession statement is empty or over 65,535 bytes")
     return b"\x20" * 64 + CONTEXT + b"".join(len(field).to_bytes(2, "big") + field for field in fields)
+
+
+def ecdsa_der(raw: bytes, size: int) -> bytes:
+    """The DER form of an ECDSA signature that a key store gave as its two numbers side by side, each of `size` bytes.
+
+    Big-endian, as PKCS #11, CNG and JOSE have it. Raises `ValueError` for another length.
+    """
+    if len(raw) != 2 * size:
+        raise ValueError(f"a raw signature has {2 * size} bytes, not {len(raw)}")
+    numbers = b"".join(_der_integer(raw[start : start + size]) for start in (0, size))
+    length = len(numbers)
+    # At most 139 bytes, on P-521: one byte of length, or a byte that says so and one.
+    return (b"\x30" + bytes([length]) if length < 0x80 else b"\x30\x81" + bytes([length])) + numbers
+
+
+def _der_integer(big_endian: bytes) -> bytes:
+    number = big_endian.lstrip(b"\x00") or b"\x00"
+    if number[0] >= 0x80:  # it would read as negative
+        number = b"\x00" + number
+    return b"\x02" + bytes([len(number)]) + number

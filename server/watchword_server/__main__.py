@@ -1,16 +1,21 @@
 """The `watchword` command. Exit codes: 0 done, 1 refused or failed, 2 wrong usage."""
 
 import importlib
+import os
 from collections.abc import Mapping
 from typing import Final
 
 import click
+
+# Before gRPC is imported: the server starts processes and runs no Python in them before they are another program.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
 
 _COMMANDS: Final[Mapping[str, str]] = {
     "serve": "serve",
     "apply": "apply",
     "rules": "rules",
     "token": "tokens",
+    "certificate": "certificates",
     "devices": "devices",
     "results": "devices",
     "explain": "explain",

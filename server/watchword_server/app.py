@@ -77,6 +77,7 @@ class Server:
         self._http.append(local)
         house.rules.on_swap = self._on_swap
         await self._reconcile(house.rules.in_force.current)
+        house.revocation_sources.follow()
         self._spawn(self._tick())
         gc.collect()
         gc.freeze()  # what is loaded now lives as long as the process: a full collection need not look at it again
@@ -91,6 +92,7 @@ class Server:
         for server in self._grpc:
             await server.set_serving(serving=False)
         house.connections.notify_all(lambda _: Drain(reconnect_within_seconds=max(grace, 1.0)), devices_per_second=1e9)
+        await house.revocation_sources.stop()
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -142,6 +144,7 @@ class Server:
 
     def _on_swap(self, snapshot: RuleSnapshot) -> None:
         self._spawn(self._reconcile(snapshot))
+        self.house.revocation_sources.follow()
 
     async def _reconcile(self, snapshot: RuleSnapshot) -> None:
         """One pair of unix sockets for each caller that authenticates by one."""

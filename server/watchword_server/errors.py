@@ -10,6 +10,7 @@ WatchwordError
 │   │   ├── ForeignEvidenceError     (4) another device, session, epoch, audience or challenge
 │   │   ├── StaleChallengeError      (5) the challenge was spent or too old
 │   │   ├── OutOfSequenceError       (6) a repeat or a gap
+│   │   ├── NewKeyRefusedError       the key a device wants to rotate to: weak, unproven or taken; they look alike
 │   │   └── SupersededError          a newer session of the device holds the epoch
 │   ├── EnrollmentRefusedError       whatever the reason: outside, all look alike
 │   ├── CallerRefusedError           nobody we know asks for decisions, or asserts what it may not
@@ -20,7 +21,8 @@ WatchwordError
 │   ├── ExpressionError              an expression of the rules language; with line, column and what was expected
 │   ├── NotAuthorizedError           missing, wrong or insufficient API token
 │   ├── NotFoundError                no such object
-│   └── ConflictError                it is there already, in use, or in another state
+│   ├── ConflictError                it is there already, in use, or in another state
+│   └── RevocationReadError          a revocation list that could not be fetched, or is refused
 └── ServiceError                     ours; retry later
     ├── StoreUnavailableError        the store did not take or give it
     ├── OverloadedError              a bounded queue is full
@@ -92,6 +94,12 @@ class OutOfSequenceError(EvidenceRejectedError):
     """(6) The sequence number is not exactly the next."""
 
     code = "out_of_sequence"
+
+
+class NewKeyRefusedError(EvidenceRejectedError):
+    """The key a device wants to rotate to is weak, did not sign, or was used before: from outside, the same."""
+
+    code = "new_key_refused"
 
 
 class SupersededError(EvidenceRejectedError):
@@ -226,6 +234,17 @@ class ConflictError(OperatorError):
     """The object is there already, in use, or in a state that does not allow this."""
 
     code = "conflict"
+
+
+class RevocationReadError(OperatorError):
+    """A revocation list that could not be fetched, read or verified. `reason` is stable, `detail` for people."""
+
+    code = "revocation_list_refused"
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
 
 
 class ServiceError(WatchwordError):

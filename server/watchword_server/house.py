@@ -14,14 +14,17 @@ from watchword_server.adapters.cache import CacheLimits, PostureCache
 from watchword_server.adapters.clock import SystemClock
 from watchword_server.adapters.json_lines import JsonLinesLog, LogLimits
 from watchword_server.adapters.metrics import Metrics
+from watchword_server.adapters.ocsp_client import OcspClient
+from watchword_server.adapters.revocation_reader import RevocationReader
 from watchword_server.adapters.store_sql.store import SqlStore, StoreLimits
 from watchword_server.core.model import DeviceId
 from watchword_server.doors.agents import AgentDoor, AgentLimits
 from watchword_server.doors.auth_request import AuthRequestDoor
-from watchword_server.doors.codec import parse_enrollment_statement, parse_evidence
+from watchword_server.doors.codec import parse_enrollment_statement, parse_evidence, parse_goodbye, parse_key_rotation
 from watchword_server.doors.ext_authz import ExtAuthzDoor
 from watchword_server.doors.operators.app import OperatorsDoor
 from watchword_server.doors.operators.authentication import Authentication
+from watchword_server.doors.operators.certificates import CertificateRoutes
 from watchword_server.doors.operators.devices import DeviceRoutes
 from watchword_server.doors.operators.rules import RuleRoutes
 from watchword_server.doors.operators.tokens import TokenRoutes
@@ -30,10 +33,15 @@ from watchword_server.services.decisions import Decisions
 from watchword_server.services.devices import Devices
 from watchword_server.services.enrollment import Enrollment
 from watchword_server.services.explaining import Explaining
+from watchword_server.services.key_rotation import KeyRotations
+from watchword_server.services.leaving import Leaving
 from watchword_server.services.limiting import TokenBuckets
 from watchword_server.services.rejudging import Rejudging
 from watchword_server.services.resolving import Resolver
+from watchword_server.services.revocation import Revocation
 from watchword_server.services.revocation_in_force import RevocationInForce
+from watchword_server.services.revocation_responses import RevocationResponses
+from watchword_server.services.revocation_sources import RevocationSources
 from watchword_server.services.rules import Rules
 from watchword_server.services.rules_in_force import RulesInForce
 from watchword_server.services.service_tokens import ServiceTokens
@@ -52,6 +60,8 @@ class House:
     clock: SystemClock
     connections: Connections
     rules: Rules
+    revocation_sources: RevocationSources
+    revocation_responses: RevocationResponses
     agents: AgentDoor
     ext_authz: ExtAuthzDoor
     auth_request: AuthRequestDoor
@@ -83,6 +93,8 @@ class House:
     async def close(self) -> None:
         """Finishes what was begun and lets the data directory go."""
         self.ready = False
+        await self.revocation_sources.stop()
+        await self.revocation_responses.stop()
         await asyncio.to_thread(self.decision_log.close)
         await asyncio.to_thread(self.posture_log.close)
         await self.store.close()
@@ -113,6 +125,27 @@ class House:
         in_force, revocation, connections = RulesInForce(), RevocationInForce(), Connections()
         rejudging = Rejudging(store, memory, revocation, clock, posture_log)
         rules = Rules(store, in_force, rejudging, connections, clock, limits.attest_devices_per_second, settings.rules.language)
+        lists = Revocation(
+            store=store,
+            rules=in_force,
+            in_force=revocation,
+            rejudging=rejudging,
+            reading=RevocationReader(data_dir / "revocation"),
+            clock=clock,
+            inbox=data_dir / "inbox",
+            max_list_bytes=settings.revocation.max_list_bytes,
+            fetch_timeout_seconds=settings.revocation.fetch_timeout_seconds,
+        )
+        rules.before_swap = lists.prepare
+        sources = RevocationSources(lists, in_force, clock)
+        responses = RevocationResponses(
+            asking=OcspClient(timeout_seconds=settings.revocation.ocsp_timeout_seconds),
+            in_force=revocation,
+            rules=in_force,
+            rejudging=rejudging,
+            clock=clock,
+            timeout_seconds=settings.revocation.ocsp_timeout_seconds,
+        )
         tokens = Tokens(store, clock, secrets.token_bytes)
         stand_in_key = secrets.token_bytes(32)
         verifier = Verifier(
@@ -125,6 +158,7 @@ class House:
             posture_log=posture_log,
             parse=parse_evidence,
             stand_in_epoch=lambda device_id: _stand_in_epoch(stand_in_key, device_id),
+            responses=responses,
         )
         enrollment = Enrollment(
             store,
@@ -136,7 +170,8 @@ class House:
             limits.challenge_max_age_seconds,
             parse_enrollment_statement,
         )
-        decisions = Decisions(in_force, Resolver(memory), clock, secrets.token_bytes, decision_log, settings.decisions.log_query)
+        resolver = Resolver(memory, revocation, store)
+        decisions = Decisions(in_force, resolver, clock, secrets.token_bytes, decision_log, settings.decisions.log_query)
 
         async def find_decision(decision_id: str) -> Mapping[str, object] | None:
             return await asyncio.to_thread(_find_decision, decision_log.path, decision_id)
@@ -148,9 +183,13 @@ class House:
             clock=clock,
             connections=connections,
             rules=rules,
+            revocation_sources=sources,
+            revocation_responses=responses,
             agents=AgentDoor(
                 enrollment=enrollment,
                 verifier=verifier,
+                leaving=Leaving(verifier, parse_goodbye),
+                key_rotations=KeyRotations(verifier, parse_key_rotation, limits.key_rotation_hours * 3600),
                 rules=in_force,
                 connections=connections,
                 clock=clock,
@@ -185,6 +224,7 @@ class House:
                     store, Devices(store, memory, rejudging, in_force, connections, clock), connections, in_force, clock
                 ),
                 tokens=TokenRoutes(tokens, store, clock, ServiceTokens(rules, clock, secrets.token_bytes), in_force),
+                certificates=CertificateRoutes(lists, sources, in_force),
                 in_force=in_force,
                 connections=connections,
                 metrics=metrics,

@@ -4,11 +4,13 @@ Every store method raises `StoreUnavailableError` when the store does not answer
 Whatever a method returned for is durable.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Protocol
 
+from watchword_server.core.certificates.revocation import RevocationList
 from watchword_server.core.enrollment import EnrollmentToken, ProvenEnrollment
 from watchword_server.core.model import (
     CertificateBinding,
@@ -16,12 +18,15 @@ from watchword_server.core.model import (
     CheckId,
     Device,
     DeviceId,
+    DeviceKey,
     DevicePosture,
     DeviceState,
     Fingerprint,
     Instant,
     JudgedClaim,
+    KeyFingerprint,
     PostureResult,
+    SeenBoot,
 )
 
 
@@ -49,7 +54,9 @@ class EvidenceCommit:
     """One device's judged evidence, to be stored whole or not at all.
 
     `epoch` is the session's. With `claims_epoch` (the first evidence of a session) the stored epoch has to be `epoch - 1` and
-    becomes `epoch`; else it has to be `epoch`.
+    becomes `epoch`; else it has to be `epoch`. `boots` and `key_cloned_at` are the device's from now on.
+    `promotes_key` is the id of the pending key that signed: it becomes the device's. `leaves`: the device said goodbye, and
+    `judged` is all that is left of it.
     """
 
     device_id: DeviceId
@@ -58,6 +65,21 @@ class EvidenceCommit:
     seen_at: Instant
     hostname: str | None
     judged: tuple[JudgedClaim, ...]
+    boots: tuple[SeenBoot, ...] = ()
+    key_cloned_at: Instant | None = None
+    promotes_key: str | None = None
+    leaves: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRotationCommit:
+    """A key that is to be the device's next; `epoch` is that of the session that proposes it, which has claimed it."""
+
+    device_id: DeviceId
+    epoch: int
+    seen_at: Instant
+    new_key: DeviceKey
+    pending_until: Instant
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +110,11 @@ class DeviceStore(Protocol):
         """A device of any state with its newest results, consistent as of `revision`; None: no such device."""
         ...
 
-    async def bindings(self, certificate: Fingerprint) -> tuple[Sequence[CertificateBinding], int]:
-        """The devices that ever proved the certificate in a passing check, one entry a device, and the revision of the answer."""
+    async def bindings(self, key: KeyFingerprint) -> tuple[Sequence[CertificateBinding], int]:
+        """The certificates of this key that any device ever proved in a passing check, and the revision of the answer.
+
+        One entry a device and certificate.
+        """
         ...
 
     async def commit_evidence(self, commit: EvidenceCommit) -> int:
@@ -98,7 +123,15 @@ class DeviceStore(Protocol):
         A binding follows each claim: a proven certificate is bound until its result expires; one that the newest claim of the
         same device and check no longer proves ends at `seen_at`.
 
-        Raises `SupersededError` if the epoch is not this session's any more, `DeviceNotActiveError` if the device is not active.
+        Raises `SupersededError` if the epoch is not this session's any more, `DeviceNotActiveError` if the device is not active,
+        `EnvelopeInvalidError` if the key to promote is not pending any more.
+        """
+        ...
+
+    async def commit_key_rotation(self, commit: KeyRotationCommit) -> int:
+        """Keeps the new key as the device's pending one, in place of another; returns the revision.
+
+        Raises `NewKeyRefusedError` if it is any device's key or awaits another device's first evidence, `SupersededError`.
         """
         ...
 
@@ -107,9 +140,17 @@ class DeviceStore(Protocol):
         ...
 
     async def claims(
-        self, *, check_ids: frozenset[CheckId] | None = None, certificate: Fingerprint | None = None
+        self,
+        *,
+        check_ids: frozenset[CheckId] | None = None,
+        key: KeyFingerprint | None = None,
+        device_id: DeviceId | None = None,
+        serial_numbers: frozenset[int] | None = None,
     ) -> Sequence[StoredClaim]:
-        """Stored claims of active devices: for any of the checks; or whose proven certificate is `certificate`."""
+        """Stored claims of active devices: for any of the checks, that prove the key, of one device, or with a serial number.
+
+        The serial numbers are of certificates that results are about, whoever issued them.
+        """
         ...
 
     async def enroll(self, enrollment: ProvenEnrollment, *, now: Instant) -> Device:
@@ -123,6 +164,13 @@ class DeviceStore(Protocol):
         """Approves or revokes; returns the revision. Approving a device revokes another one with the same serial number.
 
         Revoked is final. Raises `NotFoundError`, `ConflictError`.
+        """
+        ...
+
+    async def clear_key_clone(self, device_id: DeviceId, *, now: Instant) -> int:
+        """Forgets that two machines were seen with the device's key, and its boots; ends its session; returns the revision.
+
+        Raises `NotFoundError`; `ConflictError` if nothing of the kind is known of it.
         """
         ...
 
@@ -224,6 +272,59 @@ class RevocationStore(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class ReadRequest:
+    """A revocation list to fetch and read. `place`: an http or https URL, or a path; of an upload, the file that holds it.
+
+    `issuers`: the certificates in DER of the CAs whose lists are wanted, and whatever certificates may sign lists for them.
+    `previous` is the SHA-256 of the list read before from the same place: the answer names what changed against it.
+    """
+
+    source: ListSource
+    place: str
+    issuers: tuple[bytes, ...]
+    max_bytes: int = 256 * 1024 * 1024
+    timeout_seconds: float = 300
+    etag: str | None = None
+    last_modified: str | None = None
+    previous: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReadList:
+    """A list that was read and verified. `content` is the file of its DER bytes until it is let go."""
+
+    revocation_list: RevocationList
+    content: Path
+    length: int
+    issuer_certificate: Fingerprint  # of the CA among `ReadRequest.issuers` whose certificates the list covers
+    etag: str | None = None
+    last_modified: str | None = None
+    # Serial numbers; None where they are too many to name (2000), or there was no previous list.
+    newly_revoked: frozenset[int] | None = None
+    no_longer_revoked: frozenset[int] | None = None
+
+
+class RevocationReading(Protocol):
+    """Fetches, verifies and indexes revocation lists outside of the process that decides."""
+
+    async def read(self, request: ReadRequest) -> ReadList | None:
+        """The list at its place; None: not modified since. Raises `RevocationReadError`."""
+        ...
+
+    async def keep_only(self, sha256s: Collection[bytes]) -> None:
+        """Lets the files of all other lists go. An index that is in use stays readable."""
+        ...
+
+
+class OcspAsking(Protocol):
+    """Asks the responders that operators name."""
+
+    async def ask(self, url: str, request: bytes) -> bytes:
+        """The answer to a request, both in DER; it is not looked into. Raises `RevocationReadError`."""
+        ...
+
+
 # ---- Tokens -------------------------------------------------------------------------------------------------------------
 
 
@@ -289,8 +390,8 @@ class PostureMemory(Protocol):
         """The device with its results as they hold now; None: unknown."""
         ...
 
-    async def bindings(self, certificate: Fingerprint) -> Sequence[CertificateBinding]:
-        """The devices that proved the certificate. Their state is `posture`'s to tell."""
+    async def bindings(self, key: KeyFingerprint) -> Sequence[CertificateBinding]:
+        """The certificates of this key, with the devices that proved them. Their state is `posture`'s to tell."""
         ...
 
     def narrow(
@@ -315,8 +416,8 @@ class PostureMemory(Protocol):
         """The store holds something newer, as of `revision`."""
         ...
 
-    def forget_certificate(self, certificate: Fingerprint, *, revision: int) -> None:
-        """Its bindings changed, as of `revision`."""
+    def forget_key(self, key: KeyFingerprint, *, revision: int) -> None:
+        """The bindings of its certificates changed, as of `revision`."""
         ...
 
     def forget_all(self, *, revision: int) -> None:

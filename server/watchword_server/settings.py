@@ -94,6 +94,9 @@ class Limits(_Group):
     enrollments_burst: int = Field(100, ge=1, le=100_000, description="so many at once, then `enrollments_per_second`")
     messages_per_second: float = Field(10.0, gt=0, le=10_000, description="messages on one attestation stream")
     messages_burst: int = Field(50, ge=1, le=100_000, description="so many at once, then `messages_per_second`")
+    key_rotation_hours: float = Field(
+        24.0, gt=0, le=24 * 30, description="how long a device's new key may wait for its first evidence"
+    )
     attest_devices_per_second: float = Field(
         200.0, gt=0, le=100_000, description="after a change of checks, how many devices are asked to attest a second"
     )
@@ -124,6 +127,14 @@ class Logs(_Group):
 
     max_bytes: int = Field(64 * 1024 * 1024, ge=4096, le=1 << 40, description="size at which a log file is rotated")
     backups: int = Field(4, ge=1, le=1_000, description="rotated files that are kept")
+
+
+class Revocation(_Group):
+    """How revocation lists and responses are fetched."""
+
+    max_list_bytes: int = Field(256 * 1024 * 1024, ge=1024, le=1 << 32, description="length of one revocation list")
+    fetch_timeout_seconds: Seconds = Field(300.0, description="a list that is not here and read after this has failed")
+    ocsp_timeout_seconds: float = Field(2.0, gt=0, le=30.0, description="evidence waits so long for an OCSP responder")
 
 
 _LANGUAGE = LanguageSettings()
@@ -175,6 +186,7 @@ class Settings(BaseSettings):
     store: Store = Store()
     logs: Logs = Logs()
     rules: Rules = Rules()
+    revocation: Revocation = Revocation()
     grpc_reflection: bool = Field(default=False, description="lets anyone list the gRPC services; for development")
 
     @classmethod

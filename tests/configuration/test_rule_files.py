@@ -43,6 +43,10 @@ def test_a_bad_file_is_refused_with_every_problem_and_its_place(case: Path, work
     assert "\n".join(problems_with(read_rule_file(workplace / case.name))).split("\n") == expected
 
 
+def test_the_shared_example_is_accepted(workplace: Path) -> None:
+    assert problems_with(read_rule_file(workplace / "the-shared-example.yaml")) == []
+
+
 def test_the_supported_format_is_read_as_it_is_written(workplace: Path) -> None:
     document = read_rule_file(workplace / "supported.yaml").document()
     assert [(section.value, entry.name) for section, _, entry in document.entries()] == [

@@ -233,6 +233,10 @@ EDGES: Final[dict[str, tuple[wire.Evidence, wire.Evidence]]] = {
         wire.Evidence(inventory=wire.Inventory(serial_number="5CG-1")),
         wire.Evidence(inventory=wire.Inventory(serial_number="${hostname}")),
     ),
+    "a boot's id": (
+        wire.Evidence(boot=wire.Boot(boot_id=bytes(64))),
+        wire.Evidence(boot=wire.Boot(boot_id=bytes(65))),
+    ),
     "a check's id": (_many(1), wire.Evidence(checks=[wire.CheckEvidence(check_id="\x1b", error=wire.CollectionError())])),
 }
 

@@ -7,6 +7,7 @@ from typing import Final
 import pytest
 
 from core.bench import AUDIENCE, NOW
+from watchword.envelope import GOODBYE_TYPE, KEY_ROTATE_TYPE
 from watchword_server.core.model import DeviceId, Envelope, Instant
 from watchword_server.core.session import (
     AttestSession,
@@ -15,13 +16,17 @@ from watchword_server.core.session import (
     Event,
     Hello,
     JudgeEnvelope,
+    RotateKey,
     SendChallenge,
     SessionState,
+    TakeGoodbye,
 )
 from watchword_server.errors import ProtocolViolationError
 
 HELLO: Final = Hello(DeviceId("dev_1"), protocol_version=1, stored_epoch=6)
 ENVELOPE: Final = EnvelopeReceived(Envelope(b"payload", "type", "key", b"signature"))
+GOODBYE: Final = EnvelopeReceived(Envelope(b"payload", GOODBYE_TYPE, "key", b"signature"))
+KEY_ROTATION: Final = EnvelopeReceived(Envelope(b"payload", KEY_ROTATE_TYPE, "key", b"signature", b"signature"))
 
 
 def a_session(
@@ -101,6 +106,30 @@ def test_a_challenge_is_spent_by_its_first_answer_good_or_bad(accepted: bool) ->
     again = session.handle(ENVELOPE, now=NOW)
     assert isinstance(again, JudgeEnvelope)
     assert again.expected.challenge is None
+
+
+@pytest.mark.parametrize("state", [SessionState.UNCLAIMED, SessionState.CLAIMED])
+def test_a_goodbye_may_come_at_any_time_after_the_challenge(state: SessionState) -> None:
+    session = a_session(state)
+    session.challenge(now=NOW)
+    taken = session.handle(GOODBYE, now=NOW)
+    assert isinstance(taken, TakeGoodbye)
+    assert taken.expected.challenge is not None
+    again = session.handle(GOODBYE, now=NOW)
+    assert isinstance(again, TakeGoodbye)
+    assert again.expected.challenge is None, "a challenge is spent by its first answer"
+
+
+def test_a_key_rotation_needs_a_claimed_session() -> None:
+    with pytest.raises(ProtocolViolationError):
+        a_session(SessionState.UNCLAIMED).handle(KEY_ROTATION, now=NOW)
+    assert isinstance(a_session(SessionState.CLAIMED).handle(KEY_ROTATION, now=NOW), RotateKey)
+
+
+@pytest.mark.parametrize("event", [GOODBYE, KEY_ROTATION], ids=["goodbye", "key rotation"])
+def test_nothing_is_signed_before_hello(event: EnvelopeReceived) -> None:
+    with pytest.raises(ProtocolViolationError):
+        a_session().handle(event, now=NOW)
 
 
 def test_a_fresh_challenge_replaces_the_outstanding_one() -> None:

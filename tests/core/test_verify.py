@@ -9,9 +9,21 @@ import pytest
 from core.bench import AUDIENCE, CA, CHECK, CONFIG, DEVICE_ID, NOW, PKI, Bench
 from support.device import HONEST, Lie, fields
 from support.pki import DAY, HOUR, generate_key
+from support.signing import public_key_der
 from watchword.v1 import posture_pb2 as wire
+from watchword_server.core import keys
 from watchword_server.core.certificates.revocation import NOTHING_KNOWN
-from watchword_server.core.model import Check, Claim, DeviceState, Evidence, EvidenceLevel, Instant, JudgedClaim
+from watchword_server.core.model import (
+    Check,
+    Claim,
+    DeviceId,
+    DeviceState,
+    Evidence,
+    EvidenceLevel,
+    Instant,
+    JudgedClaim,
+    OnClone,
+)
 from watchword_server.core.verify import as_cloned, judge_claim, verify_evidence
 from watchword_server.doors import codec
 from watchword_server.errors import (
@@ -86,6 +98,23 @@ def test_an_unknown_device_is_not_believed() -> None:
         verify_evidence(bench.envelope(), device=None, expected=bench.expected, now=NOW, parse=codec.parse_evidence)
 
 
+def test_a_pending_key_signs_until_its_time_is_up_and_is_promoted_by_what_it_signs() -> None:
+    bench = Bench()
+    enrolled, pending = bench.simulated.key, generate_key()
+    device = replace(bench.device, pending_key=keys.load_device_key(public_key_der(pending)), pending_until=Instant(NOW + 30))
+    assert not bench.verify(device=device).promotes_key
+    bench.simulated.key = pending
+    assert bench.verify(device=device, now=Instant(NOW + 29)).promotes_key
+    with pytest.raises(EnvelopeInvalidError):
+        bench.verify(device=device, now=Instant(NOW + 30))
+    with pytest.raises(EnvelopeInvalidError):
+        bench.verify(device=replace(device, pending_key=None, pending_until=None))
+    with pytest.raises(ForeignEvidenceError):  # signed by the one, naming the other
+        bench.verify(Lie(evidence=fields(key_id=device.key.key_id)), device=device)
+    bench.simulated.key = enrolled
+    assert not bench.verify(Lie(envelope=lambda envelope: fields(keyid="")(envelope.signatures[0])), device=device).promotes_key
+
+
 NAMED_WRONG: Final[dict[str, object]] = {
     "device_id": "dev_2",
     "key_id": "x" * 43,
@@ -140,7 +169,13 @@ def test_a_challenge_that_was_spent_is_stale_whatever_nonce_is_named() -> None:
 
 
 def _judged(
-    *, age_seconds: float = 0.0, check: Check = CHECK, now: Instant = NOW, not_after_hours: int = 24, error: str | None = None
+    *,
+    age_seconds: float = 0.0,
+    check: Check = CHECK,
+    now: Instant = NOW,
+    not_after_hours: int = 24,
+    error: str | None = None,
+    key_cloned_at: Instant | None = None,
 ) -> JudgedClaim:
     bench = Bench()
     bench.simulated.found = (PKI.issuing.issue(not_after=not_after_hours * HOUR),)
@@ -152,7 +187,7 @@ def _judged(
     return judge_claim(
         claim,
         verified.context,
-        device=verified.device,
+        device=replace(verified.device, key_cloned_at=key_cloned_at),
         check=check,
         signing_certificates={CA.id: CA},
         revocation=NOTHING_KNOWN,
@@ -207,11 +242,28 @@ def test_judged_again_later_a_claim_is_no_younger() -> None:
 
 
 def test_a_clone_fails_and_its_proof_stays_on_record() -> None:
-    judged = _judged()
-    cloned = as_cloned(judged, ("dev_2", "dev_3"))
-    assert (cloned.result.passed, cloned.result.reason) == (False, "certificate_cloned")
-    assert cloned.result.received["also_proven_by"] == ["dev_2", "dev_3"]
-    assert cloned.proven_certificate == judged.proven_certificate is not None
+    result = _judged().result
+    cloned = as_cloned(result, [DeviceId("dev_3"), DeviceId("dev_2")], OnClone.FAIL)
+    assert (cloned.passed, cloned.reason) == (False, "certificate_cloned")
+    assert cloned.received["also_proven_by"] == ["dev_2", "dev_3"]
+    assert cloned.proven_key == result.proven_key is not None
+
+
+def test_where_the_check_only_flags_a_clone_passes_and_tells_of_the_others() -> None:
+    flagged = as_cloned(_judged().result, [DeviceId("dev_2")], OnClone.FLAG)
+    assert (flagged.passed, flagged.reason) == (True, "passed")
+    assert flagged.received["also_proven_by"] == ["dev_2"]
+
+
+@pytest.mark.parametrize(("on_clone", "reason"), [(OnClone.FAIL, "device_key_cloned"), (OnClone.FLAG, "passed")])
+def test_a_key_on_two_machines_fails_what_would_pass_and_the_proof_stays_on_record(on_clone: OnClone, reason: str) -> None:
+    check = replace(CHECK, config=replace(CONFIG, on_clone=on_clone))
+    cloned = _judged(check=check, key_cloned_at=NOW)
+    assert (cloned.result.passed, cloned.result.reason) == (reason == "passed", reason)
+    assert cloned.proven_key is not None
+    assert cloned.proven_certificate == cloned.result.certificate is not None
+    failing = _judged(check=check, key_cloned_at=NOW, error="no_certificate")
+    assert failing.result.reason == "no_certificate", "what fails anyway says why"
 
 
 @pytest.mark.parametrize("check_private_key", [True, False])

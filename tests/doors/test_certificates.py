@@ -127,7 +127,6 @@ WRONG: Final = {
     "signed over SHA-1": "certificate_algorithm_refused",
     "RSA 1024": "certificate_key_weak",
     "P-224": "certificate_key_weak",
-    "P-521": "certificate_key_weak",
     "Ed448": "certificate_key_weak",
 }
 
@@ -160,7 +159,6 @@ def wrong(stage: Stage) -> dict[str, Credential]:
         "signed over SHA-1": issue(sha1=True),
         "RSA 1024": issue(key="rsa1024"),
         "P-224": issue(key="p224"),
-        "P-521": issue(key="p521"),
         "Ed448": issue(key="ed448"),
     }
 

@@ -18,6 +18,13 @@ class EnrollmentToken(NamedTuple):
     text: str
 
 
+class Refusal(NamedTuple):
+    """What the API says instead of doing it."""
+
+    status: int
+    message: str
+
+
 class _LocalConnection(http.client.HTTPConnection):
     def __init__(self, path: Path) -> None:
         super().__init__("watchword", timeout=_TIMEOUT_SECONDS)
@@ -35,22 +42,44 @@ class Operators:
 
     data: Path
 
-    def call(self, method: str, path: str, body: Mapping[str, object] | None = None) -> dict[str, Any]:
-        """One request; fails unless the answer is 200."""
+    def call(self, method: str, path: str, body: Mapping[str, object] | bytes | None = None) -> dict[str, Any]:
+        """One request, its body JSON or bytes as they are; fails unless the answer is 200."""
+        status, answer = self._ask(method, path, body)
+        assert status == 200, f"{method} {path}: {status} {answer}"
+        return answer
+
+    def attempt(self, method: str, path: str, body: Mapping[str, object] | bytes | None = None) -> Refusal:
+        """One request that is refused."""
+        status, answer = self._ask(method, path, body)
+        return Refusal(status, answer["error"]["message"])
+
+    def _ask(self, method: str, path: str, body: Mapping[str, object] | bytes | None) -> tuple[int, dict[str, Any]]:
         connection = _LocalConnection(self.data / "operators.sock")
         try:
-            encoded = None if body is None else json.dumps(body).encode()
-            connection.request(method, f"/api/v1{path}", encoded, {"Content-Type": "application/json"})
+            encoded = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+            kind = "application/pkix-crl" if isinstance(body, bytes) else "application/json"
+            connection.request(method, f"/api/v1{path}", encoded, {"Content-Type": kind})
             response = connection.getresponse()
             answer: dict[str, Any] = json.loads(response.read())
         finally:
             connection.close()
-        assert response.status == 200, f"{method} {path}: {response.status} {answer}"
-        return answer
+        return response.status, answer
 
     def apply(self, document: Mapping[str, object]) -> None:
         """Makes a rule document true; in force when it returns."""
         self.call("POST", "/rules/apply", {"document": document})
+
+    def upload(self, certificate: str, revocation_list: bytes) -> dict[str, Any]:
+        """Brings a CA's revocation list; in force when it returns."""
+        return self.call("POST", f"/certificates/{certificate}/crl", revocation_list)
+
+    def certificates(self) -> dict[str, dict[str, Any]]:
+        """Every uploaded CA by name, with its lists."""
+        return {found["name"]: found for found in self.call("GET", "/certificates")["certificates"]}
+
+    def numbers(self) -> dict[str, list[str | None]]:
+        """The numbers of the revocation lists in force, by the CA's name; None: a place that has told none."""
+        return {name: [kept["number"] for kept in found["lists"]] for name, found in self.certificates().items()}
 
     def enrollment_token(self, **options: object) -> EnrollmentToken:
         """A new token; by default for one use within an hour."""
@@ -73,6 +102,10 @@ class Operators:
     def revoke(self, device_id: str) -> None:
         """Ends a device."""
         self.call("POST", f"/devices/{device_id}/revoke")
+
+    def clear_clone(self, device_id: str) -> None:
+        """Forgets that two machines were seen with a device's key."""
+        self.call("POST", f"/devices/{device_id}/clear-clone")
 
     def approve(self, device_id: str) -> None:
         """Lets a pending device attest."""

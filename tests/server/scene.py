@@ -77,9 +77,12 @@ async def enroll(device: SimulatedDevice, token: EnrollmentToken, lie: Lie = HON
     return result
 
 
-def twin(device: SimulatedDevice) -> SimulatedDevice:
-    """The same device once more: same key, same certificates. What an attacker is who holds all of it, or a second agent."""
-    return replace(device, found_for=dict(device.found_for))
+def twin(device: SimulatedDevice, *, boot_id: bytes | None = None) -> SimulatedDevice:
+    """The same device once more: same key, same certificates. What an attacker is who holds all of it, or a second agent.
+
+    On the same machine, unless it says another `boot_id`.
+    """
+    return replace(device, found_for=dict(device.found_for), boot_id=device.boot_id if boot_id is None else boot_id)
 
 
 def verdicts(answer: Answer, device: SimulatedDevice) -> dict[str, str]:

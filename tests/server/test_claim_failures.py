@@ -114,7 +114,7 @@ def _candidates(scene: Scene) -> list[tuple[str, Credential]]:
         ("certificate_wrong_issuer", scene.pki.web.issue("laptop-1.corp.example")),
         ("certificate_signature_invalid", certificate.with_corrupt_signature()),
         ("certificate_is_a_ca", scene.certificate(ca=True)),
-        ("certificate_key_weak", scene.certificate(key="p521")),
+        ("certificate_key_weak", scene.certificate(key="p224")),
         ("certificate_expired", scene.certificate(not_before=-2 * DAY, not_after=-HOUR)),
         ("extended_key_usage_missing", scene.certificate(extended_key_usage=("serverAuth",))),
         ("common_name_mismatch", scene.certificate("laptop-2.corp.example")),

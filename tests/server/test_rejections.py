@@ -144,8 +144,13 @@ ENVELOPE_INVALID: Final[dict[str, Tell]] = {
     "a payload that means the same in other bytes": lambda _: Lie(envelope=reencoded),
     "an empty payload": lambda _: _payload(lambda _: b""),
     "signed as an enrollment": lambda _: Lie(payload_type=ENROLL_TYPE),
-    "signed as a goodbye": lambda _: Lie(payload_type=GOODBYE_TYPE),
-    "signed as a key rotation": lambda _: Lie(payload_type=KEY_ROTATE_TYPE),
+    "signed as evidence, stated as a goodbye": lambda _: Lie(envelope=fields(payload_type=GOODBYE_TYPE)),
+    "signed as a goodbye, stated as evidence": lambda _: Lie(
+        payload_type=GOODBYE_TYPE, envelope=fields(payload_type=EVIDENCE_TYPE)
+    ),
+    "signed as a key rotation, stated as evidence": lambda _: Lie(
+        payload_type=KEY_ROTATE_TYPE, envelope=fields(payload_type=EVIDENCE_TYPE)
+    ),
     "signed as evidence, stated as an enrollment": lambda _: Lie(envelope=fields(payload_type=ENROLL_TYPE)),
     "signed as an enrollment, stated as evidence": lambda _: Lie(
         payload_type=ENROLL_TYPE, envelope=fields(payload_type=EVIDENCE_TYPE)
@@ -196,6 +201,7 @@ EVIDENCE_MALFORMED: Final[dict[str, Tell]] = {
     "an image of an enrollment statement": lambda _: Lie(
         payload=lambda _: wire.EnrollStatement(session_id=b"\xff" * 16, nonce=bytes(32)).SerializeToString()
     ),
+    "signed as a goodbye": lambda _: Lie(payload_type=GOODBYE_TYPE),
     "too many checks": lambda _: _checks(*(_nothing_found(str(number)) for number in range(257))),
     "two claims for one check": lambda _: _checks(_nothing_found("check"), _nothing_found("check")),
     "a claim without content": lambda _: _checks(wire.CheckEvidence(check_id="check")),

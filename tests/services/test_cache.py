@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.values import (
-    CERTIFICATE,
     CHECK,
     DEVICE,
+    KEY,
     NOW,
     OTHER_CHECK,
     OTHER_DEVICE,
@@ -398,17 +398,17 @@ async def test_a_commit_that_is_told_late_does_not_undo_a_newer_one(store: SlowS
 
 
 async def test_bindings_are_cached_forgotten_and_filled_as_devices_are(store: SlowStore, memory: PostureCache) -> None:
-    assert await memory.bindings(CERTIFICATE) == ()
-    store.answers[CERTIFICATE] = ([a_binding()], 5)
-    assert await memory.bindings(CERTIFICATE) == ()
-    memory.forget_certificate(CERTIFICATE, revision=5)
-    assert await memory.bindings(CERTIFICATE) == [a_binding()]
+    assert await memory.bindings(KEY) == ()
+    store.answers[KEY] = ([a_binding()], 5)
+    assert await memory.bindings(KEY) == ()
+    memory.forget_key(KEY, revision=5)
+    assert await memory.bindings(KEY) == [a_binding()]
     store.hold()
-    memory.forget_certificate(CERTIFICATE, revision=6)
-    reading = asyncio.create_task(memory.bindings(CERTIFICATE))
-    await store.was_asked(CERTIFICATE, 3)
-    store.answers[CERTIFICATE] = ([a_binding(), a_binding(OTHER_DEVICE)], 7)
-    memory.forget_certificate(CERTIFICATE, revision=7)
+    memory.forget_key(KEY, revision=6)
+    reading = asyncio.create_task(memory.bindings(KEY))
+    await store.was_asked(KEY, 3)
+    store.answers[KEY] = ([a_binding(), a_binding(OTHER_DEVICE)], 7)
+    memory.forget_key(KEY, revision=7)
     store.release()
     assert len(await reading) == 2
 

@@ -12,8 +12,8 @@ from support.device import SimulatedDevice
 from support.pki import Credential, Pki
 from support.rules import CHECK
 from watchword.v1 import posture_pb2 as wire
-from watchword_server.core.certificates.parsed import fingerprint
-from watchword_server.core.model import DeviceId
+from watchword_server.core.certificates.parsed import parse
+from watchword_server.core.model import DeviceId, KeyFingerprint
 from watchword_server.errors import StoreUnavailableError
 
 CLONED = "certificate_cloned"
@@ -37,6 +37,10 @@ async def first(world: World, credential: Credential) -> SimulatedDevice:
 async def second(world: World, credential: Credential) -> SimulatedDevice:
     """Another that has the same certificate and key, and has not attested yet."""
     return await world.device("laptop-2", credential)
+
+
+def key_of(credential: Credential) -> KeyFingerprint:
+    return KeyFingerprint(parse(credential.der).public_key_sha256)
 
 
 async def reasons(world: World, *devices: SimulatedDevice) -> list[str]:
@@ -181,6 +185,114 @@ async def test_two_devices_that_prove_a_certificate_for_different_checks_are_fla
     assert (await world.ask(credential)).reason == CLONED
 
 
+# ---- By key, not by certificate ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["another certificate of the key", "the same with its signature rewritten"])
+def variant(request: pytest.FixtureRequest, pki: Pki, credential: Credential) -> Credential:
+    """Another certificate, by its bytes, of the key that `credential` has."""
+    if request.param == "another certificate of the key":
+        return pki.issuing.issue(key=credential.key)
+    return credential.with_rewritten_signature()
+
+
+async def test_a_key_is_cloned_whatever_certificate_it_comes_with(
+    world: World, credential: Credential, variant: Credential, first: SimulatedDevice
+) -> None:
+    second = await world.device("laptop-2", variant)
+    await world.attest(second, CLONED)
+    assert await reasons(world, first, second) == [CLONED, CLONED]
+    for shown in (credential, variant):
+        assert (await world.ask(shown)).reason == CLONED
+    await world.devices.revoke(DeviceId(second.device_id))
+    assert await reasons(world, first) == ["passed"]
+    assert (await world.ask(credential)).allowed
+    assert not (await world.ask(variant)).allowed, "its device is gone, and the other never proved it"
+
+
+async def test_the_first_device_is_denied_before_evidence_with_another_certificate_of_its_key_is_committed(
+    world: World, credential: Credential, variant: Credential, first: SimulatedDevice
+) -> None:
+    second = await world.device("laptop-2", variant)
+    async with world.ready(second) as stream:
+        held = world.hold("commit_evidence")
+        attesting = asyncio.create_task(stream.attest())
+        await held.reached()
+        assert (await world.ask(credential)).reason == "check_failed"
+        held.let_go()
+        await attesting
+
+
+async def test_devices_that_prove_a_key_with_several_certificates_at_the_same_moment_are_all_flagged(
+    world: World, credential: Credential, variant: Credential
+) -> None:
+    fleet = [await world.device(f"laptop-{number}", shown) for number, shown in enumerate((credential, variant))]
+    async with AsyncExitStack() as streams:
+        conversations = [await streams.enter_async_context(world.ready(device)) for device in fleet]
+        commits = world.hold("commit_evidence", times=2)
+        attesting = [asyncio.create_task(stream.attest()) for stream in conversations]
+        await commits.reached(2)
+        commits.let_go()
+        await asyncio.gather(*attesting)
+    assert await reasons(world, *fleet) == [CLONED, CLONED]
+    assert (await world.ask(credential)).reason == (await world.ask(variant)).reason == CLONED
+
+
+async def test_a_certificate_renewed_for_its_key_on_one_device_is_no_clone(
+    world: World, credential: Credential, variant: Credential, first: SimulatedDevice
+) -> None:
+    first.found = (variant,)
+    await world.attest(first)
+    assert (await world.ask(variant)).allowed
+    assert (await world.ask(credential)).reason == "certificate_not_proven"
+
+
+async def test_one_device_that_proves_both_certificates_of_a_key_is_no_clone(
+    world: World, credential: Credential, variant: Credential
+) -> None:
+    rules = world.rules
+    rules["checks"].append({**rules["checks"][0], "name": "managed-laptop-too"})
+    await world.apply(rules)
+    device = await world.device("laptop-1")
+    device.found_for = {CHECK: (credential,), "managed-laptop-too": (variant,)}
+    await world.attest(device, "passed", "passed")
+    assert (await world.ask(credential)).allowed
+    assert (await world.ask(variant)).allowed
+
+
+async def test_another_device_whose_proof_has_expired_is_no_clone(
+    world: World, credential: Credential, variant: Credential, first: SimulatedDevice
+) -> None:
+    world.pass_time(16 * 60)
+    second = await world.device("laptop-2", variant)
+    await world.attest(second)
+    assert (await world.ask(variant)).allowed
+
+
+async def test_the_other_passes_with_its_next_evidence_when_the_proof_of_another_certificate_of_its_key_has_expired(
+    world: World, credential: Credential, variant: Credential, first: SimulatedDevice
+) -> None:
+    second = await world.device("laptop-2", variant)
+    await world.attest(second, CLONED)
+    world.pass_time(16 * 60)
+    await world.attest(first)
+    assert (await world.ask(credential)).allowed
+
+
+async def test_who_proves_a_key_for_another_check_still_holds_it_when_a_check_is_judged_again(
+    world: World, credential: Credential
+) -> None:
+    rules = world.rules
+    rules["checks"].append({**rules["checks"][0], "name": "managed-laptop-too"})
+    await world.apply(rules)
+    first, second = await world.device("laptop-1", credential), await world.device("laptop-2", credential)
+    await world.attest(first, "passed", "passed")
+    await world.attest(second, CLONED, CLONED)
+    rules["checks"][0] = {**rules["checks"][0], "input": {**rules["checks"][0]["input"], "cn": "${hostname}.corp.example"}}
+    await world.apply(rules)
+    assert await reasons(world, first, second) == [CLONED, "common_name_mismatch"]
+
+
 # ---- Un-flagging -------------------------------------------------------------------------------------------------------
 
 
@@ -271,12 +383,17 @@ async def flagging(tmp_path: Path, pki: Pki) -> AsyncIterator[World]:
 async def test_where_the_check_only_flags_both_pass_and_the_certificate_identifies_neither(
     flagging: World, credential: Credential
 ) -> None:
-    first, second = await flagging.device("laptop-1", credential), await flagging.device("laptop-2", credential)
+    variant = credential.with_rewritten_signature()
+    first, second = await flagging.device("laptop-1", credential), await flagging.device("laptop-2", variant)
     await flagging.attest(first)
     assert (await flagging.ask(credential)).allowed
     await flagging.attest(second)
     assert await reasons(flagging, first, second) == ["passed", "passed"]
-    assert (await flagging.ask(credential)).reason == CLONED
+    assert (await flagging.ask(credential)).reason == (await flagging.ask(variant)).reason == CLONED
+    for device, other in ((first, second), (second, first)):
+        result = await flagging.stored(device)
+        assert result is not None
+        assert result.received["also_proven_by"] == [other.device_id], "told, though it passes"
     await flagging.devices.revoke(DeviceId(second.device_id))
     assert (await flagging.ask(credential)).allowed
 
@@ -297,7 +414,7 @@ async def test_finding_out_who_else_has_it_is_not_possible_while_the_store_is_aw
     world: World, credential: Credential, first: SimulatedDevice, second: SimulatedDevice
 ) -> None:
     async with world.ready(second) as stream:
-        world.memory.forget_certificate(fingerprint(credential.der), revision=10**9)
+        world.memory.forget_key(key_of(credential), revision=10**9)
         Held(world.memory._bindings, "_load", failure=StoreUnavailableError("away")).let_go()
         answer = await stream.attest()
         assert isinstance(answer, wire.Rejected)

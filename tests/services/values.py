@@ -16,6 +16,7 @@ from watchword_server.core.model import (
     Fingerprint,
     Instant,
     KeyAlgorithm,
+    KeyFingerprint,
     PostureResult,
     Resolution,
     ResolvedDevice,
@@ -27,6 +28,7 @@ OTHER_DEVICE: Final = DeviceId("dev_2")
 CHECK: Final = CheckId("check-1")
 OTHER_CHECK: Final = CheckId("check-2")
 CERTIFICATE: Final = Fingerprint(sha256(b"certificate").digest())
+KEY: Final = KeyFingerprint(sha256(b"key").digest())
 
 
 def found(posture: DevicePosture | None) -> ResolvedDevice:
@@ -62,4 +64,4 @@ def a_posture(
 
 
 def a_binding(device_id: DeviceId = DEVICE) -> CertificateBinding:
-    return CertificateBinding(CERTIFICATE, device_id, DeviceState.ACTIVE, None)
+    return CertificateBinding(CERTIFICATE, device_id, DeviceState.ACTIVE, None, KEY)

@@ -17,9 +17,11 @@ from watchword_server.core.model import (
     Inventory,
     JudgedClaim,
     KeyAlgorithm,
+    KeyFingerprint,
     PostureResult,
     PrivateKeyState,
     ProofContext,
+    SeenBoot,
     SessionId,
 )
 from watchword_server.ports import ApiToken, DeviceStore, EvidenceCommit, RulesChange, RuleStore, StoredObject, TokenStore
@@ -39,6 +41,11 @@ def later(seconds: float) -> Instant:
 
 def fingerprint(name: str) -> Fingerprint:
     return Fingerprint(sha256(name.encode()).digest())
+
+
+def key_of(certificate: Fingerprint) -> KeyFingerprint:
+    """Each certificate has a key of its own."""
+    return KeyFingerprint(sha256(b"key of " + certificate).digest())
 
 
 CERTIFICATE = fingerprint("certificate")
@@ -102,7 +109,9 @@ def a_judged_claim(
     expires_at: Instant | None = None,
     reason: str | None = None,
     evaluated_at: Instant | None = None,
+    key: KeyFingerprint | None = None,
 ) -> JudgedClaim:
+    """`key` is that of `proves`, unless it says another."""
     return JudgedClaim(
         claim=Claim(
             check_id=check_id,
@@ -131,6 +140,7 @@ def a_judged_claim(
             evidence_at=Instant(at - 0.5),
             expires_at=expires_at,
             certificate=proves,
+            proven_key=None if proves is None else key or key_of(proves),
         ),
         proven_certificate=proves,
     )
@@ -143,8 +153,10 @@ def a_commit(
     claims_epoch: bool = False,
     at: Instant = NOW,
     hostname: str | None = "host",
+    boots: tuple[SeenBoot, ...] = (),
+    key_cloned_at: Instant | None = None,
 ) -> EvidenceCommit:
-    return EvidenceCommit(DeviceId(device_id), epoch, claims_epoch, at, hostname, judged)
+    return EvidenceCommit(DeviceId(device_id), epoch, claims_epoch, at, hostname, judged, boots, key_cloned_at)
 
 
 def an_entry(
@@ -181,8 +193,8 @@ async def device(store: Store, name: str) -> Device:
 
 async def proven_until(store: Store, certificate: Fingerprint) -> dict[str, Instant | None]:
     """When each device's proof of a certificate ends."""
-    bindings, _ = await store.bindings(certificate)
-    return {binding.device_id: binding.proven_until for binding in bindings}
+    bindings, _ = await store.bindings(key_of(certificate))
+    return {binding.device_id: binding.proven_until for binding in bindings if binding.certificate == certificate}
 
 
 async def uses(store: Store, token_id: str) -> int:

@@ -1,20 +1,23 @@
 """Claims, contexts and results survive their JSON; what was not written by it is refused."""
 
 import json
+from dataclasses import replace
 from types import MappingProxyType
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from store.builders import CERTIFICATE, a_judged_claim, later
+from store.builders import CERTIFICATE, NOW, a_judged_claim, later
 from watchword_server.adapters.store_sql.codec import (
     DecodeError,
     decode_body,
+    decode_boots,
     decode_claim,
     decode_context,
     decode_result,
     encode_body,
+    encode_boots,
     encode_claim,
     encode_context,
     encode_result,
@@ -27,9 +30,11 @@ from watchword_server.core.model import (
     EvidenceLevel,
     Fingerprint,
     Instant,
+    KeyFingerprint,
     PostureResult,
     PrivateKeyState,
     ProofContext,
+    SeenBoot,
     SessionId,
 )
 
@@ -85,6 +90,7 @@ _results = st.builds(
     chain=st.lists(_fingerprint, max_size=3).map(tuple),
     expected=_json_object,
     received=_json_object,
+    proven_key=st.none() | _fingerprint.map(KeyFingerprint),
 )
 
 
@@ -132,13 +138,31 @@ def test_every_field_has_its_one_type_and_none_is_missing_or_new(decode: object,
     decode(text)
     for name, value in json.loads(text).items():
         stranger = 1 if isinstance(value, float | bool) else 1.5  # 1 is neither 1.0 nor true here
+        missing = {key: kept for key, kept in json.loads(text).items() if key != name}
         for broken in (
-            {key: kept for key, kept in json.loads(text).items() if key != name},
+            *([] if name == "proven_key" else [missing]),  # rows of before do not have it
             json.loads(text) | {name: stranger},
             json.loads(text) | {f"{name}_": value},
         ):
             with pytest.raises(DecodeError):
                 decode(json.dumps(broken))
+
+
+def test_a_result_of_before_keys_were_kept_proves_none() -> None:
+    stored = json.loads(encode_result(_judged.result))
+    del stored["proven_key"]
+    assert decode_result(json.dumps(stored)) == replace(_judged.result, proven_key=None)
+
+
+def test_boots_come_back_equal_and_none_is_no_text() -> None:
+    boots = (SeenBoot(b"\0A", NOW, later(1)), SeenBoot(b"B", later(2), later(3)))
+    text = encode_boots(boots)
+    assert text is not None
+    assert decode_boots(text) == boots
+    assert encode_boots(()) is None
+    for broken in ("{}", '{"boots": 1}', '{"boots": [{}]}', text.replace("0041", "xyzt")):
+        with pytest.raises(DecodeError):
+            decode_boots(broken)
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])

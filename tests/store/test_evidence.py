@@ -1,6 +1,7 @@
 """Contract: judged claims, the fence around them, and the bindings that follow them."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -18,11 +19,12 @@ from store.builders import (
     device,
     enroll,
     enroll_in_session,
+    key_of,
     later,
     proven_until,
 )
-from watchword_server.core.model import DeviceId, DeviceState, Instant
-from watchword_server.errors import DeviceNotActiveError, SupersededError
+from watchword_server.core.model import DeviceId, DeviceState, Instant, SeenBoot
+from watchword_server.errors import ConflictError, DeviceNotActiveError, NotFoundError, SupersededError
 from watchword_server.ports import Rejudgement
 
 # ---- Results and the fence ----------------------------------------------------------------------------------------------
@@ -106,7 +108,7 @@ async def test_a_proven_certificate_is_bound_until_its_result_expires(store: Sto
     await enroll_in_session(store, "d")
     judged = a_judged_claim("d", proves=CERTIFICATE, expires_at=later(900))
     revision = await store.commit_evidence(a_commit("d", judged))
-    (binding,), as_of = await store.bindings(CERTIFICATE)
+    (binding,), as_of = await store.bindings(key_of(CERTIFICATE))
     assert (binding.certificate, binding.device_id, binding.device_state) == (CERTIFICATE, "d", DeviceState.ACTIVE)
     assert (binding.proven_until, as_of) == (later(900), revision)
 
@@ -114,7 +116,7 @@ async def test_a_proven_certificate_is_bound_until_its_result_expires(store: Sto
 async def test_a_certificate_nobody_proved_is_bound_to_nobody(store: Store) -> None:
     await enroll_in_session(store, "d")
     revision = await store.commit_evidence(a_commit("d", a_judged_claim("d")))
-    assert await store.bindings(CERTIFICATE) == ([], revision)
+    assert await store.bindings(key_of(CERTIFICATE)) == ([], revision)
 
 
 @pytest.mark.parametrize("now_proves", [None, OTHER_CERTIFICATE])
@@ -173,7 +175,7 @@ async def test_a_clone_is_two_bindings_and_a_revoked_device_keeps_its_own(store:
         await enroll_in_session(store, name)
         await store.commit_evidence(a_commit(name, a_judged_claim(name, proves=CERTIFICATE, expires_at=later(900))))
     await store.set_device_state(DeviceId("a"), DeviceState.REVOKED, now=later(1))
-    bindings, _ = await store.bindings(CERTIFICATE)
+    bindings, _ = await store.bindings(key_of(CERTIFICATE))
     assert [(binding.device_id, binding.device_state, binding.proven_until) for binding in bindings] == [
         ("a", DeviceState.REVOKED, later(900)),
         ("b", DeviceState.ACTIVE, later(900)),
@@ -186,6 +188,62 @@ async def test_a_clone_that_fails_its_check_is_bound_all_the_same(store: Store) 
     clone = a_judged_claim("d", proves=CERTIFICATE, expires_at=later(900), reason="certificate_cloned")
     await store.commit_evidence(a_commit("d", clone))
     assert await proven_until(store, CERTIFICATE) == {"d": later(900)}
+
+
+async def test_a_key_leads_to_each_of_its_certificates_on_each_device(store: Store) -> None:
+    key = key_of(CERTIFICATE)
+    for name, certificate in (("a", CERTIFICATE), ("b", OTHER_CERTIFICATE)):
+        await enroll_in_session(store, name)
+        await store.commit_evidence(a_commit(name, a_judged_claim(name, proves=certificate, key=key, expires_at=later(900))))
+    renewed = a_judged_claim("a", at=later(60), proves=OTHER_CERTIFICATE, key=key, expires_at=later(960))
+    await store.commit_evidence(a_commit("a", renewed, at=later(61)))
+    bindings, _ = await store.bindings(key)
+    assert {(binding.device_id, binding.certificate, binding.proven_until) for binding in bindings} == {
+        ("a", CERTIFICATE, later(61)),
+        ("a", OTHER_CERTIFICATE, later(960)),
+        ("b", OTHER_CERTIFICATE, later(900)),
+    }
+    assert {binding.key for binding in bindings} == {key}
+    assert await store.bindings(key_of(OTHER_CERTIFICATE)) == ([], (await store.bindings(key))[1])
+
+
+async def test_a_binding_of_before_keys_were_kept_leads_nowhere_until_it_is_proved_again(store: Store) -> None:
+    await enroll_in_session(store, "d")
+    judged = a_judged_claim("d", proves=CERTIFICATE, expires_at=later(900))
+    await store.commit_evidence(a_commit("d", replace(judged, result=replace(judged.result, proven_key=None))))
+    assert await proven_until(store, CERTIFICATE) == {}
+    await store.commit_evidence(a_commit("d", judged))
+    assert await proven_until(store, CERTIFICATE) == {"d": later(900)}
+
+
+# ---- Two machines with one device key -----------------------------------------------------------------------------------
+
+
+async def test_boots_and_what_they_tell_are_the_devices_with_its_evidence(store: Store) -> None:
+    await enroll_in_session(store, "d")
+    boots = (SeenBoot(b"A", NOW, later(1)), SeenBoot(bytes(64), later(2), later(3)))
+    await store.commit_evidence(a_commit("d", boots=boots, key_cloned_at=later(3)))
+    known = await device(store, "d")
+    assert (known.boots, known.key_cloned_at) == (boots, later(3))
+
+
+async def test_what_is_cleared_is_forgotten_and_ends_the_session_that_is_committing(store: Store) -> None:
+    await enroll_in_session(store, "d")
+    boots = (SeenBoot(b"A", NOW, later(1)),)
+    await store.commit_evidence(a_commit("d", boots=boots, key_cloned_at=later(3)))
+    await store.clear_key_clone(DeviceId("d"), now=later(4))
+    known = await device(store, "d")
+    assert (known.boots, known.key_cloned_at) == ((), None)
+    with pytest.raises(SupersededError):
+        await store.commit_evidence(a_commit("d", boots=boots, key_cloned_at=later(3), at=later(5)))
+
+
+async def test_there_has_to_be_something_to_clear(store: Store) -> None:
+    await enroll_in_session(store, "d")
+    with pytest.raises(ConflictError):
+        await store.clear_key_clone(DeviceId("d"), now=NOW)
+    with pytest.raises(NotFoundError):
+        await store.clear_key_clone(DeviceId("nobody"), now=NOW)
 
 
 # ---- Judging again ------------------------------------------------------------------------------------------------------
@@ -212,7 +270,7 @@ async def test_a_claim_judged_again_can_bind(store: Store) -> None:
     again = a_judged_claim("d", proves=CERTIFICATE, expires_at=later(900), evaluated_at=later(30))
     await store.commit_rejudged([Rejudgement(DeviceId("d"), again)])
     assert await proven_until(store, CERTIFICATE) == {"d": later(900)}
-    assert [stored.judged for stored in await store.claims(certificate=CERTIFICATE)] == [again]
+    assert [stored.judged for stored in await store.claims(key=key_of(CERTIFICATE))] == [again]
 
 
 async def test_a_newer_claim_is_not_overruled(store: Store) -> None:
@@ -246,7 +304,7 @@ async def test_judging_again_reaches_active_devices_only(store: Store) -> None:
 # ---- Claims -------------------------------------------------------------------------------------------------------------
 
 
-async def test_claims_are_found_by_check_and_by_certificate(store: Store) -> None:
+async def test_claims_are_found_by_check_by_key_and_by_device(store: Store) -> None:
     proves = {"a": CERTIFICATE, "b": OTHER_CERTIFICATE, "c": CERTIFICATE}
     for name, certificate in proves.items():
         await enroll_in_session(store, name)
@@ -260,12 +318,13 @@ async def test_claims_are_found_by_check_and_by_certificate(store: Store) -> Non
 
     assert await found(check_ids=frozenset({CHECK})) == [("a", CHECK), ("b", CHECK)]
     assert await found(check_ids=frozenset()) == []
-    assert await found(certificate=CERTIFICATE) == [("a", CHECK)]
-    assert await found(check_ids=frozenset({OTHER_CHECK}), certificate=OTHER_CERTIFICATE) == [
+    assert await found(key=key_of(CERTIFICATE)) == [("a", CHECK)]
+    assert await found(check_ids=frozenset({OTHER_CHECK}), key=key_of(OTHER_CERTIFICATE)) == [
         ("a", OTHER_CHECK),
         ("b", CHECK),
         ("b", OTHER_CHECK),
     ]
+    assert await found(device_id=DeviceId("a")) == [("a", CHECK), ("a", OTHER_CHECK)]
     assert len(await found()) == 4
 
 
@@ -274,6 +333,6 @@ async def test_a_claim_comes_back_as_it_was_judged(store: Store) -> None:
     await store.enroll(an_enrollment("d", serial_number="S1"), now=NOW)
     judged = a_judged_claim("d", proves=CERTIFICATE, expires_at=later(900))
     await store.commit_evidence(a_commit("d", judged, claims_epoch=True))
-    (stored,) = await store.claims(certificate=CERTIFICATE)
+    (stored,) = await store.claims(key=key_of(CERTIFICATE))
     assert stored.judged == judged
     assert stored.device == await device(store, "d")

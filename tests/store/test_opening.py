@@ -23,14 +23,14 @@ from watchword_server.adapters.store_sql.store import SqlStore
 from watchword_server.errors import ConfigurationError, DataDirectoryBusyError, StoreUnavailableError
 
 MIGRATIONS = Path(migrate_module.__file__).parent / "migrations"
-HEAD = "0001"
+HEAD = "0002"
 
 _A_LATER_STEP = """
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "0003"
+down_revision = "0002"
 
 
 def upgrade():
@@ -45,9 +45,9 @@ def execute(path: Path, statement: str) -> list[tuple[object, ...]]:
 
 
 def definitions(path: Path) -> dict[object, set[str]]:
-    """Each table's and index's SQL as a set of lines: their order does not matter."""
+    """Each table's and index's SQL as a set of lines: their order does not matter, nor quotes that a name does not need."""
     rows = execute(path, "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL")
-    return {name: {line.strip(" \t,") for line in str(sql).splitlines()} for name, sql in rows}
+    return {name: {line.strip(" \t,") for line in str(sql).replace('"', "").splitlines()} for name, sql in rows}
 
 
 def open_descriptors() -> int:
@@ -58,7 +58,7 @@ def with_a_later_step(tmp_path: Path, more: str = "") -> Path:
     """This version's migrations and one that does not exist yet."""
     migrations = tmp_path / "100% later"
     shutil.copytree(MIGRATIONS, migrations, ignore=shutil.ignore_patterns("__pycache__"))
-    (migrations / "versions" / "v0002_later.py").write_text(_A_LATER_STEP.format(more=more))
+    (migrations / "versions" / "v0003_later.py").write_text(_A_LATER_STEP.format(more=more))
     return migrations
 
 
@@ -101,11 +101,11 @@ async def test_a_store_of_an_older_version_waits_for_the_operator(tmp_path: Path
     migrations = with_a_later_step(tmp_path)
     monkeypatch.setattr(migrate_module, "_MIGRATIONS", migrations)
     with pytest.raises(
-        ConfigurationError, match="has schema `0001`, this version needs `0002`: back it up and run `watchword migrate`"
+        ConfigurationError, match="has schema `0002`, this version needs `0003`: back it up and run `watchword migrate`"
     ):
         await SqlStore.open(tmp_path / "data")
     url = sqlite_url(tmp_path / "data" / "watchword.db")
-    assert migrate(url, migrations=migrations) == Migration("0001", "0002")
+    assert migrate(url, migrations=migrations) == Migration("0002", "0003")
     await (await SqlStore.open(tmp_path / "data")).close()
 
 
@@ -113,11 +113,11 @@ async def test_a_store_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
     database = tmp_path / "data" / "watchword.db"
     database.parent.mkdir()
     migrate(sqlite_url(database), migrations=with_a_later_step(tmp_path))
-    with pytest.raises(ConfigurationError, match="has schema `0002`, newer than this version's `0001`"):
+    with pytest.raises(ConfigurationError, match="has schema `0003`, newer than this version's `0002`"):
         await SqlStore.open(tmp_path / "data")
     with pytest.raises(ConfigurationError, match="newer"):
         migrate(sqlite_url(database))
-    assert execute(database, "SELECT version_num FROM alembic_version") == [("0002",)]
+    assert execute(database, "SELECT version_num FROM alembic_version") == [("0003",)]
 
 
 def test_a_migration_that_fails_leaves_everything_as_it_was(tmp_path: Path) -> None:
@@ -127,16 +127,16 @@ def test_a_migration_that_fails_leaves_everything_as_it_was(tmp_path: Path) -> N
     with pytest.raises(StoreUnavailableError, match="no such table: nowhere"):
         migrate(sqlite_url(path), migrations=with_a_later_step(tmp_path, "op.execute('DELETE FROM nowhere')"))
     assert execute(path, "SELECT name, sql FROM sqlite_master ORDER BY name") == before
-    assert execute(path, "SELECT version_num FROM alembic_version") == [("0001",)]
+    assert execute(path, "SELECT version_num FROM alembic_version") == [("0002",)]
 
 
 def test_a_migration_that_breaks_references_is_undone(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
     migrate(sqlite_url(path))
-    orphan = "op.execute(\"INSERT INTO certificate_bindings VALUES (x'00', 'nobody', 'check', NULL)\")"
+    orphan = "op.execute(\"INSERT INTO certificate_bindings VALUES (x'00', 'nobody', 'check', NULL, NULL)\")"
     with pytest.raises(StoreUnavailableError, match="would have broken references"):
         migrate(sqlite_url(path), migrations=with_a_later_step(tmp_path, orphan))
-    assert execute(path, "SELECT version_num FROM alembic_version") == [("0001",)]
+    assert execute(path, "SELECT version_num FROM alembic_version") == [("0002",)]
 
 
 @pytest.mark.parametrize("content", [b"", None])

@@ -25,7 +25,14 @@ from google.protobuf.message import Message
 from support.pki import Credential, PrivateKey, generate_key
 from support.signing import key_belongs, possession_scheme, public_key_der, sign_envelope, sign_possession
 from watchword import possession
-from watchword.envelope import ENROLL_TYPE, EVIDENCE_TYPE, key_id, pre_authentication_encoding
+from watchword.envelope import (
+    ENROLL_TYPE,
+    EVIDENCE_TYPE,
+    GOODBYE_TYPE,
+    KEY_ROTATE_TYPE,
+    key_id,
+    pre_authentication_encoding,
+)
 from watchword.v1 import posture_pb2 as wire
 from watchword.v1.posture_pb2_grpc import PostureServiceStub
 
@@ -61,9 +68,12 @@ class Lie:
     candidate: Callable[[wire.CertificateCandidate], None] | None = None  # after its proof was made
     check: Callable[[wire.CheckEvidence], None] | None = None
     evidence: Callable[[wire.Evidence], None] | None = None
+    goodbye: Callable[[wire.Goodbye], None] | None = None
+    rotation: Callable[[wire.KeyRotate], None] | None = None
     payload: Callable[[bytes], bytes] | None = None  # the serialised statement or evidence, before it is signed
     payload_type: str | None = None  # stated and signed
     signing_key: PrivateKey | None = None  # signs instead of the device's key, whose id is stated
+    new_signing_key: PrivateKey | None = None  # signs instead of the new key of a rotation, whose id is stated
     envelope: Callable[[wire.SignedEnvelope], None] | None = None  # after it was signed
 
 
@@ -97,7 +107,17 @@ class Ended:
     details: str
 
 
-Received = wire.Challenge | wire.Ack | wire.CheckSet | wire.AttestNow | wire.Rejected | wire.Drain | wire.Closing | Ended
+Received = (
+    wire.Challenge
+    | wire.Ack
+    | wire.CheckSet
+    | wire.AttestNow
+    | wire.Rejected
+    | wire.Drain
+    | wire.Closing
+    | wire.KeyPending
+    | Ended
+)
 Answer = wire.Ack | wire.Rejected | wire.Closing | Ended
 
 
@@ -126,6 +146,7 @@ class SimulatedDevice:
     audience: str = ""
     checks: wire.CheckSet | None = None
     instance_id: bytes = field(default_factory=lambda: os.urandom(16))
+    boot_id: bytes = field(default_factory=lambda: os.urandom(16))
 
     @property
     def public_key(self) -> bytes:
@@ -186,18 +207,24 @@ class SimulatedDevice:
         async with self.attesting() as stream:
             return await stream.settle()
 
-    def seal(self, payload_type: str, message: Message, lie: Lie = HONEST) -> wire.SignedEnvelope:
-        """A signed envelope around a message."""
+    def seal(
+        self, payload_type: str, message: Message, lie: Lie = HONEST, *, new_key: PrivateKey | None = None
+    ) -> wire.SignedEnvelope:
+        """A signed envelope around a message; `new_key` signs it too."""
         payload = message.SerializeToString()
         if lie.payload is not None:
             payload = lie.payload(payload)
         stated_type = lie.payload_type or payload_type
-        signature = sign_envelope(lie.signing_key or self.key, pre_authentication_encoding(stated_type, payload))
+        to_sign = pre_authentication_encoding(stated_type, payload)
+        signature = sign_envelope(lie.signing_key or self.key, to_sign)
         envelope = wire.SignedEnvelope(
             payload=payload,
             payload_type=stated_type,
             signatures=[wire.Signature(keyid=key_id(self.public_key), sig=signature)],
         )
+        if new_key is not None:
+            signature = sign_envelope(lie.new_signing_key or new_key, to_sign)
+            envelope.signatures.append(wire.Signature(keyid=key_id(public_key_der(new_key)), sig=signature))
         _apply(lie.envelope, envelope)
         return envelope
 
@@ -245,6 +272,24 @@ class AttestStream:
         """What the server says about the last envelope."""
         return await self.receive_until(wire.Ack, wire.Rejected, wire.Closing)
 
+    async def goodbye(self, lie: Lie = HONEST) -> Answer:
+        """Answers the outstanding challenge by leaving."""
+        goodbye = wire.Goodbye(**self._stated())
+        _apply(lie.goodbye, goodbye)
+        await self.send(wire.AttestRequest(envelope=self.device.seal(GOODBYE_TYPE, goodbye, lie)))
+        return await self.answer()
+
+    async def rotate(self, new_key: PrivateKey, lie: Lie = HONEST) -> wire.KeyPending | wire.Rejected | wire.Closing | Ended:
+        """Answers the outstanding challenge by proposing another key; the device goes on with the one it has."""
+        await self.send(wire.AttestRequest(envelope=self.rotation(new_key, lie)))
+        return await self.receive_until(wire.KeyPending, wire.Rejected, wire.Closing)
+
+    def rotation(self, new_key: PrivateKey, lie: Lie = HONEST) -> wire.SignedEnvelope:
+        """The proposal of another key, signed by both."""
+        rotation = wire.KeyRotate(**self._stated(), new_public_key=public_key_der(new_key))
+        _apply(lie.rotation, rotation)
+        return self.device.seal(KEY_ROTATE_TYPE, rotation, lie, new_key=new_key)
+
     async def settle(self) -> Answer:
         """Attests until evidence for the server's checks was acknowledged; the last answer.
 
@@ -279,6 +324,9 @@ class AttestStream:
             case wire.Ack():
                 self.sequence = message.sequence
                 self.challenge = message.next_challenge if message.HasField("next_challenge") else None
+            case wire.KeyPending():
+                self.sequence += 1
+                self.challenge = message.next_challenge
             case wire.Rejected():
                 self.challenge = message.next_challenge if message.HasField("next_challenge") else None
             case wire.CheckSet():
@@ -304,24 +352,31 @@ class AttestStream:
 
     def evidence(self, lie: Lie = HONEST, *, claims: Sequence[wire.CheckEvidence] | None = None) -> wire.Evidence:
         """What it would sign now."""
-        challenge, device = self.challenge, self.device
-        assert challenge is not None, f"no challenge is outstanding; received: {self.received}"
+        device = self.device
         checks = device.checks or wire.CheckSet()
         evidence = wire.Evidence(
-            device_id=device.device_id,
-            key_id=key_id(device.public_key),
-            audience=device.audience or challenge.audience,
-            session_id=challenge.session_id,
-            epoch=challenge.epoch,
-            nonce=challenge.nonce,
-            sequence=self.sequence + 1,
+            **self._stated(),
             inventory=device.inventory,
-            boot=wire.Boot(boot_id=bytes(16), uptime_ms=1000),
+            boot=wire.Boot(boot_id=device.boot_id, uptime_ms=1000),
             check_set_revision=checks.revision,
             checks=[self.claim(check, lie) for check in checks.checks] if claims is None else claims,
         )
         _apply(lie.evidence, evidence)
         return evidence
+
+    def _stated(self) -> dict[str, Any]:
+        """What everything says that is signed in a session."""
+        challenge, device = self.challenge, self.device
+        assert challenge is not None, f"no challenge is outstanding; received: {self.received}"
+        return {
+            "device_id": device.device_id,
+            "key_id": key_id(device.public_key),
+            "audience": device.audience or challenge.audience,
+            "session_id": challenge.session_id,
+            "epoch": challenge.epoch,
+            "nonce": challenge.nonce,
+            "sequence": self.sequence + 1,
+        }
 
     def claim(self, check: wire.Check, lie: Lie = HONEST) -> wire.CheckEvidence:
         """What it says about one check."""

@@ -13,6 +13,7 @@ from typing import Final, Literal, Self
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 
 KeyKind = Literal["p224", "p256", "p384", "p521", "rsa1024", "rsa2048", "rsa3072", "ed25519", "ed448"]
@@ -32,6 +33,7 @@ _EXTENDED_KEY_USAGES: Final = {
     "serverAuth": ExtendedKeyUsageOID.SERVER_AUTH,
     "emailProtection": ExtendedKeyUsageOID.EMAIL_PROTECTION,
 }
+_P256_ORDER: Final = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551  # FIPS 186-5, D.1.2.3
 _UNKNOWN_EXTENSION: Final = x509.UnrecognizedExtension(ObjectIdentifier("1.3.6.1.4.1.55555.1"), b"\x05\x00")
 
 
@@ -100,6 +102,17 @@ class Credential:
     def with_corrupt_signature(self) -> Self:
         """The same certificate with one bit of its signature changed."""
         return replace(self, der=self.der[:-1] + bytes([self.der[-1] ^ 1]))
+
+    def with_rewritten_signature(self) -> Self:
+        """The same certificate with the other form of its P-256 signature, (r, n - s): as valid, with another fingerprint."""
+        certificate = self.certificate
+        r, s = decode_dss_signature(certificate.signature)
+        signature = encode_dss_signature(r, _P256_ORDER - s)
+        to_be_signed = certificate.tbs_certificate_bytes
+        start = self.der.index(to_be_signed) + len(to_be_signed)
+        algorithm = self.der[start : start + 2 + self.der[start + 1]]
+        body = to_be_signed + algorithm + b"\x03" + bytes([len(signature) + 1, 0]) + signature
+        return replace(self, der=b"\x30\x82" + len(body).to_bytes(2) + body)
 
     def write(self, directory: Path, name: str = "client") -> CredentialFiles:
         """Writes `name.pem` (the chain) and `name.key` (mode 0600)."""

@@ -1,4 +1,4 @@
-"""What decisions read without I/O: devices with their results, and which devices a certificate belongs to.
+"""What decisions read without I/O: devices with their results, and which devices a key belongs to.
 
 Bounded, filled on a miss by one question to the store for all who wait, with a deadline and bounded memory of what is not there.
 How long an entry stays is not how long a result is valid: an expired result stays and is known as expired.
@@ -22,7 +22,7 @@ from watchword_server.core.model import (
     DeviceId,
     DevicePosture,
     DeviceState,
-    Fingerprint,
+    KeyFingerprint,
     PostureResult,
 )
 from watchword_server.errors import StoreUnavailableError
@@ -37,7 +37,7 @@ class CacheLimits:
     """How much is kept, and for how long. Entries in counts, times in seconds."""
 
     max_devices: int = 100_000
-    max_certificates: int = 200_000
+    max_certificates: int = 200_000  # keys of certificates
     max_absent: int = 10_000
     keep_seconds: float = 600.0
     keep_absent_seconds: float = 5.0
@@ -155,7 +155,7 @@ class PostureCache:
     limits: CacheLimits = field(default_factory=CacheLimits)
     timer: Callable[[], float] = time.monotonic
     _postures: RevisionedCache[DeviceId, DevicePosture] = field(init=False)
-    _bindings: RevisionedCache[Fingerprint, Sequence[CertificateBinding]] = field(init=False)
+    _bindings: RevisionedCache[KeyFingerprint, Sequence[CertificateBinding]] = field(init=False)
     _narrowings: dict[DeviceId, dict[int, Narrowing]] = field(default_factory=dict)
     _held: dict[DeviceId, Narrowing] = field(default_factory=dict)
     _overlaid: LRUCache[DeviceId, tuple[DevicePosture, DevicePosture]] = field(default_factory=lambda: LRUCache(1024))
@@ -173,9 +173,9 @@ class PostureCache:
         posture = await self._postures.get(device_id)
         return posture if posture is None else self._narrowed(posture)
 
-    async def bindings(self, certificate: Fingerprint) -> Sequence[CertificateBinding]:
-        """The devices that proved the certificate. Their state is `posture`'s to tell. Raises `StoreUnavailableError`."""
-        return await self._bindings.get(certificate) or ()
+    async def bindings(self, key: KeyFingerprint) -> Sequence[CertificateBinding]:
+        """The certificates of this key, with the devices that proved them. Raises `StoreUnavailableError`."""
+        return await self._bindings.get(key) or ()
 
     def narrow(
         self, device_id: DeviceId, results: Iterable[PostureResult] = (), *, state: DeviceState | None = None
@@ -236,9 +236,9 @@ class PostureCache:
         """The store changed it in a way that is simpler to read again."""
         self._postures.forget(device_id, revision)
 
-    def forget_certificate(self, certificate: Fingerprint, *, revision: int) -> None:
-        """Its bindings changed."""
-        self._bindings.forget(certificate, revision)
+    def forget_key(self, key: KeyFingerprint, *, revision: int) -> None:
+        """The bindings of its certificates changed."""
+        self._bindings.forget(key, revision)
 
     def forget_all(self, *, revision: int) -> None:
         """Everything is read again; narrowings stay."""

@@ -15,6 +15,7 @@ from watchword_server.errors import ConfigurationError, DataDirectoryBusyError, 
 from watchword_server.peer import OPERATORS_SOCKET_FILE
 
 _ANSWER_SECONDS: Final = 10.0
+_UPLOAD_SECONDS: Final = 600.0
 
 
 class RefusedError(Exception):
@@ -26,33 +27,49 @@ class RefusedError(Exception):
 
 
 def call(
-    data_dir: Path, method: str, path: str, *, body: dict[str, Any] | None = None, may_create: bool = False
+    data_dir: Path,
+    method: str,
+    path: str,
+    *,
+    body: dict[str, Any] | None = None,
+    content: bytes | None = None,
+    may_create: bool = False,
 ) -> dict[str, Any]:
-    """Calls the operators' API of the server at `data_dir`. Raises `click.ClickException`.
+    """Calls the operators' API of the server at `data_dir`; with a `body`, or with bytes. Raises `click.ClickException`.
 
     With `may_create` a store is made where there is none; else a mistyped directory would be taken for an empty one.
     """
     try:
-        return call_or_refuse(data_dir, method, path, body=body, may_create=may_create)
+        return call_or_refuse(data_dir, method, path, body=body, content=content, may_create=may_create)
     except RefusedError as error:
         raise click.ClickException(str(error)) from None
 
 
 def call_or_refuse(
-    data_dir: Path, method: str, path: str, *, body: dict[str, Any] | None = None, may_create: bool = False
+    data_dir: Path,
+    method: str,
+    path: str,
+    *,
+    body: dict[str, Any] | None = None,
+    content: bytes | None = None,
+    may_create: bool = False,
 ) -> dict[str, Any]:
     """As `call`, for who can say more about a refusal. Raises `RefusedError`, `click.ClickException`."""
-    return asyncio.run(_call(data_dir, method, path, body, may_create=may_create))
+    return asyncio.run(_call(data_dir, method, path, body, content, may_create=may_create))
 
 
-async def _call(data_dir: Path, method: str, path: str, body: dict[str, Any] | None, *, may_create: bool) -> dict[str, Any]:
-    timeout = httpx.Timeout(60, connect=_ANSWER_SECONDS, read=_ANSWER_SECONDS if method == "GET" else 60)
+async def _call(
+    data_dir: Path, method: str, path: str, body: dict[str, Any] | None, content: bytes | None, *, may_create: bool
+) -> dict[str, Any]:
+    timeout = httpx.Timeout(
+        60, connect=_ANSWER_SECONDS, read=_ANSWER_SECONDS if method == "GET" else 60 if content is None else _UPLOAD_SECONDS
+    )
     async with (
         _transport(data_dir, may_create=may_create) as transport,
         httpx.AsyncClient(transport=transport, timeout=timeout) as client,
     ):
         try:
-            response = await client.request(method, f"http://watchword{path}", json=body)
+            response = await client.request(method, f"http://watchword{path}", json=body, content=content)
         except httpx.TransportError as error:
             why = str(error) or "it is there, but silent"
             raise click.ClickException(f"the server at `{data_dir}` does not answer: {why}") from None

@@ -12,7 +12,7 @@ from watchword_server.cli.tables import table
 
 @click.group()
 def devices() -> None:
-    """List, approve and revoke devices."""
+    """List, approve and revoke devices; clear what was seen of a second machine."""
 
 
 @devices.command("list")
@@ -28,7 +28,9 @@ def list_devices(data: Path, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(found))
         return
-    table(("id", "state", "name", "platform", "serial_number", "connected", "last_seen_at", "passed"), found)
+    for device in found:
+        device["clones"] = [*(["device key"] if device["key_cloned_at"] else []), *device["certificate_cloned_with"]]
+    table(("id", "state", "name", "platform", "serial_number", "connected", "last_seen_at", "passed", "clones"), found)
 
 
 @devices.command()
@@ -55,6 +57,19 @@ def approve(device_id: str, data: Path) -> None:
     """
     call(data, "POST", f"/api/v1/devices/{device_id}/approve", body={})
     click.echo(f"approved {device_id}; its agent attests at its next try, at the latest in half an hour", err=True)
+
+
+@devices.command("clear-clone")
+@click.argument("device_id")
+@DATA
+def clear_clone(device_id: str, data: Path) -> None:
+    """Forget that two machines were seen with a device's key: only one of them has it now.
+
+    \b
+    Example:  watchword devices clear-clone dev_0123456789abcdef0123456789abcdef
+    """
+    call(data, "POST", f"/api/v1/devices/{device_id}/clear-clone", body={})
+    click.echo(f"cleared {device_id}; a second machine that still has the key will show itself again", err=True)
 
 
 @devices.command()

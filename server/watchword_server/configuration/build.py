@@ -7,10 +7,11 @@ from watchword_server.configuration.build_access import build_application, build
 from watchword_server.configuration.consistency import Page
 from watchword_server.configuration.document.applications import Application as ApplicationEntry
 from watchword_server.configuration.document.callers import Caller as CallerEntry
-from watchword_server.configuration.document.certificates import Certificate, signing_certificate
+from watchword_server.configuration.document.certificates import Certificate, read_bundle
 from watchword_server.configuration.document.checks import ClientCertificateCheck, ClientCertificateV2Check
 from watchword_server.configuration.document.conditions import AccessGroup
 from watchword_server.configuration.document.conditions import Policy as PolicyEntry
+from watchword_server.configuration.document.durations import parse_seconds
 from watchword_server.configuration.document.gateway import GatewayRule as GatewayRuleEntry
 from watchword_server.configuration.document.lists import GatewayList as ListEntry
 from watchword_server.configuration.document.lists import canonical
@@ -22,8 +23,11 @@ from watchword_server.core.model import (
     CheckId,
     ClientCertificateConfig,
     Instant,
+    ListPlace,
+    OcspResponder,
     OnClone,
     Outcome,
+    RevocationPolicy,
     SigningCertificate,
     Trust,
 )
@@ -54,8 +58,17 @@ def build_entry(page: Page, certificate_revisions: Mapping[str, int]) -> object 
 
 
 def _certificate(stored: StoredObject, entry: Certificate) -> SigningCertificate:
-    der = signing_certificate(entry.pem).der
-    return SigningCertificate(CertificateId(stored.id), stored.name, der)
+    bundle = read_bundle(entry.pem)
+    ocsp = entry.ocsp
+    return SigningCertificate(
+        CertificateId(stored.id),
+        stored.name,
+        bundle.signing.der,
+        intermediates=bundle.intermediates,
+        list_signers=bundle.list_signers,
+        list_places=tuple(ListPlace(place.url, place.path, parse_seconds(place.refresh)) for place in entry.list_places),
+        responder=None if ocsp is None else OcspResponder(ocsp.url, parse_seconds(ocsp.refresh)),
+    )
 
 
 def _check(
@@ -99,6 +112,7 @@ def _config(entry: ClientCertificateV2Check | ClientCertificateCheck) -> ClientC
         trust=Trust(entry.input.trust),
         on_clone=OnClone(entry.input.on_clone),
         allow_pkcs1=entry.input.allow_pkcs1,
+        revocation=RevocationPolicy(entry.input.revocation),
     )
 
 

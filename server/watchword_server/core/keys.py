@@ -67,6 +67,15 @@ def load_device_key(public_key_der: bytes) -> DeviceKey:
 
 def envelope_is_signed_by(key: DeviceKey, envelope: Envelope, *, payload_type: str) -> bool:
     """Whether `key` signed exactly these bytes as a message of `payload_type`. The envelope's own key id is not consulted."""
+    return _signed(key, envelope, envelope.signature, payload_type)
+
+
+def envelope_is_signed_by_new(key: DeviceKey, envelope: Envelope, *, payload_type: str) -> bool:
+    """As `envelope_is_signed_by`, for the second signature: that of the key which is to be the device's."""
+    return envelope.new_key_signature is not None and _signed(key, envelope, envelope.new_key_signature, payload_type)
+
+
+def _signed(key: DeviceKey, envelope: Envelope, signature: bytes, payload_type: str) -> bool:
     if envelope.payload_type != payload_type:
         return False
     message = pre_authentication_encoding(payload_type, envelope.payload)
@@ -74,9 +83,9 @@ def envelope_is_signed_by(key: DeviceKey, envelope: Envelope, *, payload_type: s
     try:
         match key.algorithm, public_key:
             case KeyAlgorithm.ED25519, ed25519.Ed25519PublicKey():
-                public_key.verify(envelope.signature, message)
+                public_key.verify(signature, message)
             case KeyAlgorithm.ECDSA_P256_SHA256, ec.EllipticCurvePublicKey():
-                public_key.verify(envelope.signature, message, _ECDSA_SHA256)
+                public_key.verify(signature, message, _ECDSA_SHA256)
             case _:
                 return False
     except InvalidSignature:

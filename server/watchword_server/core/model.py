@@ -15,6 +15,7 @@ DeviceId = NewType("DeviceId", str)
 CheckId = NewType("CheckId", str)
 CertificateId = NewType("CertificateId", str)
 Fingerprint = NewType("Fingerprint", bytes)  # SHA-256 of a certificate's DER encoding
+KeyFingerprint = NewType("KeyFingerprint", bytes)  # SHA-256 of a DER SubjectPublicKeyInfo
 SessionId = NewType("SessionId", bytes)
 
 IPAddress = IPv4Address | IPv6Address
@@ -58,8 +59,21 @@ class Inventory:
 
 
 @dataclass(frozen=True, slots=True)
+class SeenBoot:
+    """A boot of the machine that spoke for a device, by the random id its kernel gave it."""
+
+    boot_id: bytes
+    first_seen_at: Instant
+    last_seen_at: Instant
+
+
+@dataclass(frozen=True, slots=True)
 class Device:
-    """An enrolled device. `serial_number` is the enrollment's; `hostname` the newest one signed."""
+    """An enrolled device. `serial_number` is the enrollment's; `hostname` the newest one signed.
+
+    `boots` are the newest at the end (core/boots.py); `key_cloned_at` is when two machines were seen with its key; None: never.
+    `pending_key` becomes its key with the first evidence it signs before `pending_until`; both None: there is none.
+    """
 
     id: DeviceId
     key: DeviceKey
@@ -70,6 +84,10 @@ class Device:
     epoch: int
     enrolled_at: Instant
     last_seen_at: Instant | None = None
+    boots: tuple[SeenBoot, ...] = ()
+    key_cloned_at: Instant | None = None
+    pending_key: DeviceKey | None = None
+    pending_until: Instant | None = None
 
 
 # ---- Checks (in the Cloudflare API: device posture rules) ----------------------------------------------------------------
@@ -91,7 +109,7 @@ class RevocationPolicy(StrEnum):
 
 
 class OnClone(StrEnum):
-    """What a certificate that two live devices prove means for this check."""
+    """What a key that two live devices prove, or a device key on two machines, means for this check."""
 
     FAIL = "fail"
     FLAG = "flag"
@@ -129,13 +147,33 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
+class ListPlace:
+    """Where an operator says that a revocation list is: one of `url` and `path`, an absolute path on the server."""
+
+    url: str | None
+    path: str | None
+    refresh_seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class OcspResponder:
+    """Whom the server asks about single certificates, and how long it keeps an answer."""
+
+    url: str
+    refresh_seconds: int
+
+
+@dataclass(frozen=True, slots=True)
 class SigningCertificate:
     """A certificate an operator uploaded: what client certificates have to be signed by, directly or through `intermediates`."""
 
     id: CertificateId
     name: str
     der: bytes
-    intermediates: tuple[bytes, ...] = ()  # the rest of the bundle, for `Trust.CHAIN`
+    intermediates: tuple[bytes, ...] = ()  # the other CAs of the bundle, for `Trust.CHAIN`
+    list_signers: tuple[bytes, ...] = ()  # the rest of the bundle: no CAs, but they may sign its revocation lists
+    list_places: tuple[ListPlace, ...] = ()
+    responder: OcspResponder | None = None
 
 
 # ---- Evidence ---------------------------------------------------------------------------------------------------------
@@ -143,12 +181,13 @@ class SigningCertificate:
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """Signed bytes, unopened. `key_id` is a hint."""
+    """Signed bytes, unopened. `key_id` is a hint. `new_key_signature` is there where a key is to be rotated, and only there."""
 
     payload: bytes
     payload_type: str
     key_id: str
     signature: bytes
+    new_key_signature: bytes | None = None
 
 
 class PrivateKeyState(StrEnum):
@@ -188,8 +227,8 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
-    """The signed statement of a device, parsed. Not believed yet: see `VerifiedEvidence`."""
+class Statement:
+    """What everything says that a device signs in a session: who, to whom, in answer to what. Not believed yet."""
 
     device_id: DeviceId
     key_id: str
@@ -198,9 +237,28 @@ class Evidence:
     epoch: int
     nonce: bytes
     sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Goodbye(Statement):
+    """The device leaves: none of its results holds any longer."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRotation(Statement):
+    """The device wants another key. `key_id` is of the one it has."""
+
+    new_public_key_der: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence(Statement):
+    """The signed statement of a device, parsed. Not believed yet: see `VerifiedEvidence`."""
+
     inventory: Inventory
     check_set_revision: int
     claims: tuple[Claim, ...]
+    boot_id: bytes = b""  # random per boot of the machine; empty: the agent does not know it
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +298,8 @@ class PostureResult:
     """The judgement of one check on one device. `reason` is `passed` or why not (docs/reasons.md).
 
     `evidence_at` is when the agent looked, by our clock. `expires_at` None: never. `certificate` is the fingerprint of the
-    candidate the result is about, if there was one; `expected` and `received` are for people and logs.
+    candidate the result is about, if there was one; `proven_key` is set where the claim passes on its own (a clone apart) with a
+    proof of possession. `expected` and `received` are for people and logs.
     """
 
     check_id: CheckId
@@ -255,6 +314,7 @@ class PostureResult:
     chain: tuple[Fingerprint, ...] = ()
     expected: Mapping[str, object] = field(default_factory=dict)
     received: Mapping[str, object] = field(default_factory=dict)
+    proven_key: KeyFingerprint | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,7 +322,7 @@ class JudgedClaim:
     """A claim with its context and the result it led to: what the store keeps, so that it can be judged again.
 
     `proven_certificate` is set where the claim passes on its own (a clone apart) with a proof of possession; `proven_key` with
-    it: the SHA-256 of its SubjectPublicKeyInfo. `serial_number` is that of the certificate the result is about, if it could be
+    it. `serial_number` is that of the certificate the result is about, if it could be
     read: what a revocation list may name.
     """
 
@@ -270,13 +330,17 @@ class JudgedClaim:
     context: ProofContext
     result: PostureResult
     proven_certificate: Fingerprint | None
-    proven_key: bytes | None = None
     serial_number: int | None = None
+
+    @property
+    def proven_key(self) -> KeyFingerprint | None:
+        """The key of `proven_certificate`."""
+        return self.result.proven_key
 
 
 @dataclass(frozen=True, slots=True)
 class CertificateBinding:
-    """A device proved possession of this certificate in a passing check; `proven_until` is when that proof ends.
+    """A device proved possession of this certificate's key in a passing check; `proven_until` is when that proof ends.
 
     The binding outlives the proof: a denial can then say which device's check failed.
     """
@@ -285,6 +349,7 @@ class CertificateBinding:
     device_id: DeviceId
     device_state: DeviceState
     proven_until: Instant | None  # None: never ends by itself
+    key: KeyFingerprint
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,14 +2,17 @@
 
     Hello -> challenge -> envelope -> accepted or rejected -> envelope -> ...
 
-The unsigned Hello changes nothing anywhere but here. The first evidence that verifies claims the proposed epoch; whoever held the
-one before is superseded then and not earlier.
+An envelope brings evidence, or a goodbye, or, once evidence was accepted, a key rotation.
+
+The unsigned Hello changes nothing anywhere but here. The first evidence or goodbye that verifies claims the
+proposed epoch; whoever held the one before is superseded then and not earlier.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
+from watchword import envelope as envelopes
 from watchword_server.core.model import Challenge, DeviceId, Envelope, Instant, SessionId
 from watchword_server.core.verify import Expectation
 from watchword_server.errors import ProtocolViolationError
@@ -49,14 +52,30 @@ class SendChallenge:
 
 @dataclass(frozen=True, slots=True)
 class JudgeEnvelope:
-    """Verify this envelope against this expectation, then call `accepted` or leave it."""
+    """Verify this envelope as evidence against this expectation, then call `accepted` or leave it."""
+
+    envelope: Envelope
+    expected: Expectation
+
+
+@dataclass(frozen=True, slots=True)
+class TakeGoodbye:
+    """As `JudgeEnvelope`, as a goodbye; nothing follows it."""
+
+    envelope: Envelope
+    expected: Expectation
+
+
+@dataclass(frozen=True, slots=True)
+class RotateKey:
+    """As `JudgeEnvelope`, as a key rotation."""
 
     envelope: Envelope
     expected: Expectation
 
 
 Event = Hello | ChallengeRequested | EnvelopeReceived
-Action = SendChallenge | JudgeEnvelope
+Action = SendChallenge | JudgeEnvelope | TakeGoodbye | RotateKey
 
 
 class SessionState(Enum):
@@ -64,7 +83,7 @@ class SessionState(Enum):
 
     AWAITING_HELLO = auto()
     UNCLAIMED = auto()  # challenged; nothing verified yet
-    CLAIMED = auto()  # evidence was verified and committed: the epoch is this session's
+    CLAIMED = auto()  # evidence, or what else may come first, was verified and committed: the epoch is this session's
 
 
 @dataclass(slots=True)
@@ -105,7 +124,16 @@ class AttestSession:
                     challenge_max_age_seconds=self.challenge_max_age_seconds,
                 )
                 self._challenge = None  # spent by its first answer, good or bad
-                return JudgeEnvelope(event.envelope, expected)
+                # The type that is stated chooses which message it has to be: verification finds it signed as that, or refuses.
+                match event.envelope.payload_type:
+                    case envelopes.GOODBYE_TYPE:
+                        return TakeGoodbye(event.envelope, expected)
+                    case envelopes.KEY_ROTATE_TYPE:
+                        if self.state is not SessionState.CLAIMED:
+                            raise ProtocolViolationError("a key rotation before any evidence")
+                        return RotateKey(event.envelope, expected)
+                    case _:
+                        return JudgeEnvelope(event.envelope, expected)
             case _:
                 raise ProtocolViolationError(f"`{type(event).__name__}` while {self.state.name}")
 

@@ -12,7 +12,7 @@ from watchword.v1 import posture_pb2 as wire
 from watchword_server import events
 from watchword_server.adapters.metrics import Metrics
 from watchword_server.core.certificates.parsed import parse_issuer
-from watchword_server.core.model import Check, Device, DeviceId
+from watchword_server.core.model import Check, Device, DeviceId, Trust
 from watchword_server.core.session import (
     AttestSession,
     ChallengeRequested,
@@ -20,12 +20,15 @@ from watchword_server.core.session import (
     Event,
     Hello,
     JudgeEnvelope,
+    RotateKey,
     SendChallenge,
+    TakeGoodbye,
 )
 from watchword_server.doors import codec
 from watchword_server.errors import (
     EnrollmentRefusedError,
     EvidenceRejectedError,
+    NewKeyRefusedError,
     OverloadedError,
     ProtocolViolationError,
     RateLimitedError,
@@ -46,6 +49,8 @@ from watchword_server.services.connections import (
 )
 from watchword_server.services.enrollment import Enrollment
 from watchword_server.services.judging import checks_of
+from watchword_server.services.key_rotation import KeyRotations
+from watchword_server.services.leaving import Leaving
 from watchword_server.services.limiting import TokenBuckets
 from watchword_server.services.rules_in_force import RulesInForce
 from watchword_server.services.verifier import Accepted, Verifier
@@ -73,6 +78,8 @@ class AgentDoor:
 
     enrollment: Enrollment
     verifier: Verifier
+    leaving: Leaving
+    key_rotations: KeyRotations
     rules: RulesInForce
     connections: Connections
     clock: Clock
@@ -152,7 +159,9 @@ class AgentDoor:
             checks,
             revision=check_set_revision(checks),
             issuer_names={
-                check.id: parse_issuer(issuers[check.config.certificate_id].der).x509.subject.public_bytes() for check in checks
+                check.id: parse_issuer(issuers[check.config.certificate_id].der).x509.subject.public_bytes()
+                for check in checks
+                if check.config.trust is Trust.ISSUER  # below a chain's CA, any may have issued it
             },
             due_within_ms=due_within_ms,
         )
@@ -241,18 +250,24 @@ class _Stream:
             yield wire.AttestResponse(challenge=self._challenge(action))
             return
         try:
-            accepted = await self.door.verifier.accept(self._session, action)
+            match action:
+                case TakeGoodbye():
+                    self._proven(await self.door.leaving.goodbye(self._session, action))
+                    self._notify(Close("goodbye", retry_after_seconds=0.0))
+                    return
+                case RotateKey():
+                    key_id, seconds = await self.door.key_rotations.propose(self._session, action)
+                    yield wire.AttestResponse(key_pending=self._key_pending(key_id, seconds))
+                    return
+                case JudgeEnvelope():
+                    accepted = await self.door.verifier.accept(self._session, action)
         except (EvidenceRejectedError, ServiceError) as error:
             yield self._rejected(error)
             return
         self._rejections = 0
         self.door.metrics.evidence.labels("accepted").inc()
         yield wire.AttestResponse(ack=self._acknowledge(accepted, action))
-        if self._connection is None:
-            self._deadline = None
-            self._connection = Connection(accepted.device, self._notify)
-            self.door.not_unproven(self)
-            self.door.connections.claim(self._connection)
+        self._proven(accepted.device)
         current = check_set_revision(checks_of(accepted.device, self.door.rules.current))
         if accepted.evidence.check_set_revision == current:
             self._check_set_sent = current  # known from an earlier stream; a change elsewhere is no news to this device
@@ -260,6 +275,14 @@ class _Stream:
             changed = self._tell(CheckSetChanged(0.0))
             if changed is not None:
                 yield changed
+
+    def _proven(self, device: Device) -> None:
+        """Something of this device was verified and committed on this stream: an older one is superseded."""
+        if self._connection is None:
+            self._deadline = None
+            self._connection = Connection(device, self._notify)
+            self.door.not_unproven(self)
+            self.door.connections.claim(self._connection)
 
     async def _event(self, message: wire.AttestRequest) -> Event:
         match message.WhichOneof("message"):
@@ -288,7 +311,8 @@ class _Stream:
             device_id=self._session.device_id,
             peer=self.peer.address,
         )
-        retry = isinstance(error, (StaleChallengeError, ServiceError)) and self._rejections < self.door.limits.max_rejections
+        harmless = isinstance(error, (StaleChallengeError, NewKeyRefusedError, ServiceError))
+        retry = harmless and self._rejections < self.door.limits.max_rejections
         rejected = wire.Rejected(code=error.code)
         if retry:
             rejected.next_challenge.CopyFrom(self._challenge(self._session.challenge(now=self.door.clock.now())))
@@ -306,6 +330,14 @@ class _Stream:
                 for result in accepted.results
             ],
             next_challenge=self._challenge(self._session.challenge(now=now)),
+        )
+
+    def _key_pending(self, key_id: str, valid_for_seconds: float) -> wire.KeyPending:
+        self._rejections = 0
+        return wire.KeyPending(
+            key_id=key_id,
+            valid_for_seconds=int(valid_for_seconds),
+            next_challenge=self._challenge(self._session.challenge(now=self.door.clock.now())),
         )
 
     def _challenge(self, sent: SendChallenge) -> wire.Challenge:

@@ -4,7 +4,9 @@ from collections.abc import Iterable
 from typing import Final
 
 from google.protobuf.message import DecodeError
+from google.protobuf.unknown_fields import UnknownFieldSet
 
+from watchword.envelope import KEY_ROTATE_TYPE
 from watchword.v1 import posture_pb2 as wire
 from watchword_server.core.enrollment import normal_serial_number
 from watchword_server.core.kinds.client_certificate import MAX_CANDIDATES
@@ -18,8 +20,10 @@ from watchword_server.core.model import (
     DeviceState,
     Envelope,
     Evidence,
+    Goodbye,
     Instant,
     Inventory,
+    KeyRotation,
     PostureResult,
     PrivateKeyState,
     SessionId,
@@ -31,9 +35,11 @@ from watchword_server.services.enrollment import EnrollmentStatement
 
 _MAX_TEXT: Final = 1024
 _MAX_CHECKS: Final = 256
+_MAX_BOOT_ID: Final = 64  # bytes; a UUID has 16
 _MAX_CHAIN: Final = 8
 _MAX_CERTIFICATE: Final = 32 * 1024
 _MAX_SIGNATURE: Final = 2048
+_MAX_PUBLIC_KEY: Final = 1024  # a DER SubjectPublicKeyInfo; P-256 has 91
 _MAX_OCSP_RESPONSES: Final = 4
 _MAX_OCSP_RESPONSE: Final = 16 * 1024
 _MAX_AGE_MS: Final = 366 * 24 * 3600 * 1000
@@ -54,11 +60,16 @@ _DEVICE_STATE: Final = {
 
 
 def envelope_from(message: wire.SignedEnvelope) -> Envelope:
-    """The envelope, unopened. Raises `ProtocolViolationError` unless it carries exactly one signature."""
-    if len(message.signatures) != 1:
-        raise ProtocolViolationError(f"{len(message.signatures)} signatures where one belongs")
-    signature = message.signatures[0]
-    return Envelope(message.payload, message.payload_type, signature.keyid, signature.sig)
+    """The envelope, unopened.
+
+    Raises `ProtocolViolationError` unless it carries exactly one signature; for a key rotation exactly two: the new key's last.
+    """
+    expected = 2 if message.payload_type == KEY_ROTATE_TYPE else 1
+    if len(message.signatures) != expected:
+        raise ProtocolViolationError(f"{len(message.signatures)} signatures where {expected} belong")
+    signature, *new_key = message.signatures
+    new_key_signature = new_key[0].sig if new_key else None
+    return Envelope(message.payload, message.payload_type, signature.keyid, signature.sig, new_key_signature)
 
 
 def parse_evidence(payload: bytes) -> Evidence:
@@ -73,6 +84,8 @@ def parse_evidence(payload: bytes) -> Evidence:
     claims = tuple(_claim(check) for check in message.checks)
     if len({claim.check_id for claim in claims}) != len(claims):
         raise EvidenceMalformedError("two claims for one check")
+    if len(message.boot.boot_id) > _MAX_BOOT_ID:
+        raise EvidenceMalformedError("a boot id that is too long")
     return Evidence(
         device_id=DeviceId(_text(message.device_id)),
         key_id=_text(message.key_id),
@@ -84,6 +97,40 @@ def parse_evidence(payload: bytes) -> Evidence:
         inventory=_inventory(message.inventory),
         check_set_revision=message.check_set_revision,
         claims=claims,
+        boot_id=message.boot.boot_id,
+    )
+
+
+def parse_goodbye(payload: bytes) -> Goodbye:
+    """A goodbye from signed bytes. Raises `EvidenceMalformedError`, also for one that says anything besides."""
+    message = wire.Goodbye()
+    _parse_exactly(message, payload)
+    return Goodbye(
+        device_id=DeviceId(_text(message.device_id)),
+        key_id=_text(message.key_id),
+        audience=_text(message.audience),
+        session_id=SessionId(message.session_id),
+        epoch=message.epoch,
+        nonce=message.nonce,
+        sequence=message.sequence,
+    )
+
+
+def parse_key_rotation(payload: bytes) -> KeyRotation:
+    """A key rotation from signed bytes. Raises `EvidenceMalformedError`, as above. The key is not looked at."""
+    message = wire.KeyRotate()
+    _parse_exactly(message, payload)
+    if len(message.new_public_key) > _MAX_PUBLIC_KEY:
+        raise EvidenceMalformedError("a public key that is too large")
+    return KeyRotation(
+        device_id=DeviceId(_text(message.device_id)),
+        key_id=_text(message.key_id),
+        audience=_text(message.audience),
+        session_id=SessionId(message.session_id),
+        epoch=message.epoch,
+        nonce=message.nonce,
+        sequence=message.sequence,
+        new_public_key_der=message.new_public_key,
     )
 
 
@@ -129,7 +176,7 @@ def result_to_wire(result: PostureResult, *, name: str, now: Instant) -> wire.Ch
 def check_set_to_wire(
     checks: Iterable[Check], *, revision: int, issuer_names: dict[CheckId, bytes], due_within_ms: int
 ) -> wire.CheckSet:
-    """The checks of a device: what to look for and where."""
+    """The checks of a device: what to look for and where. A check without an entry in `issuer_names` takes any issuer."""
     return wire.CheckSet(
         revision=revision,
         due_within_ms=due_within_ms,
@@ -146,7 +193,7 @@ def check_set_to_wire(
                     extended_key_usage=check.config.extended_key_usage,
                     subject_alternative_names=check.config.subject_alternative_names,
                     check_private_key=check.config.check_private_key,
-                    issuer_names=[issuer_names[check.id]],
+                    issuer_names=[issuer_names[check.id]] if check.id in issuer_names else [],
                     allow_pkcs1=check.config.allow_pkcs1,
                 ),
             )
@@ -158,6 +205,16 @@ def check_set_to_wire(
 def enroll_result_to_wire(device: Device, *, audience: str) -> wire.EnrollResult:
     """What a new device learns."""
     return wire.EnrollResult(device_id=device.id, state=_DEVICE_STATE[device.state], audience=audience)
+
+
+def _parse_exactly(message: wire.Goodbye | wire.KeyRotate, payload: bytes) -> None:
+    """What ends a device's standing or changes its key has to be understood whole: evidence under another name is neither."""
+    try:
+        message.ParseFromString(payload)
+    except DecodeError as error:
+        raise EvidenceMalformedError(f"not a {message.DESCRIPTOR.name} message") from error
+    if len(UnknownFieldSet(message)):
+        raise EvidenceMalformedError(f"a {message.DESCRIPTOR.name} with fields it does not have")
 
 
 def _claim(message: wire.CheckEvidence) -> Claim:

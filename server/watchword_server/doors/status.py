@@ -21,6 +21,7 @@ _STATUS: Final[Mapping[type[errors.WatchwordError], tuple[grpc.StatusCode, int]]
     errors.NotAuthorizedError: (grpc.StatusCode.UNAUTHENTICATED, 401),
     errors.NotFoundError: (grpc.StatusCode.NOT_FOUND, 404),
     errors.ConflictError: (grpc.StatusCode.FAILED_PRECONDITION, 409),
+    errors.RevocationReadError: (grpc.StatusCode.INVALID_ARGUMENT, 422),
     errors.ServiceError: (grpc.StatusCode.UNAVAILABLE, 503),
     errors.OverloadedError: (grpc.StatusCode.RESOURCE_EXHAUSTED, 503),
 }

@@ -1,4 +1,4 @@
-"""Operators' acts on devices: approve, revoke."""
+"""Operators' acts on devices: approve, revoke, clear what was seen of a second machine."""
 
 import asyncio
 from collections.abc import Sequence
@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 import structlog
 
 from watchword_server import events
-from watchword_server.core.model import Device, DeviceId, DeviceState, Fingerprint
+from watchword_server.core.model import Device, DeviceId, DeviceState, KeyFingerprint
 from watchword_server.errors import NotFoundError, ServiceError
 from watchword_server.ports import Clock, DeviceStore, PostureMemory
-from watchword_server.services.connections import Connections
-from watchword_server.services.judging import proven_by
+from watchword_server.services.connections import Connections, Drain
 from watchword_server.services.rejudging import Rejudging
 from watchword_server.services.rules_in_force import RulesInForce
 
@@ -52,17 +51,31 @@ class Devices:
         self.memory.forget_device(device_id, revision=revision)
         self.memory.settle(narrowing, revision=revision)
         _log.info(events.DEVICE_STATE_CHANGED, device_id=device_id, state=DeviceState.REVOKED.value)
-        for certificate in {proven_by(result) for result in posture.results.values()} - {None}:
-            if certificate is not None:
-                self.memory.forget_certificate(certificate, revision=revision)
-                await self._rejudge(certificate)
+        for key in {result.proven_key for result in posture.results.values()} - {None}:
+            if key is not None:
+                self.memory.forget_key(key, revision=revision)
+                await self._rejudge(key)
 
-    async def _rejudge(self, certificate: Fingerprint) -> None:
+    async def _rejudge(self, key: KeyFingerprint) -> None:
         try:
-            await self.rejudging.certificate(certificate, self.rules.current)
+            await self.rejudging.key(key, self.rules.current)
         except ServiceError:
-            # The device is revoked all the same; others that its certificate flagged are judged again with their next evidence.
-            _log.exception(events.SETTLE_FAILED, certificate_sha256=certificate.hex())
+            # The device is revoked all the same; others that its key flagged are judged again with their next evidence.
+            _log.exception(events.SETTLE_FAILED, key_sha256=key.hex())
+
+    async def clear_key_clone(self, device_id: DeviceId) -> None:
+        """Forgets that two machines were seen with the device's key: its claims are judged again, its stream is to begin anew.
+
+        Raises `NotFoundError`, `ConflictError` (nothing to clear), `StoreUnavailableError` (what it proved may still fail until
+        its next evidence).
+        """
+        revision = await self.store.clear_key_clone(device_id, now=self.clock.now())
+        self.memory.forget_device(device_id, revision=revision)
+        for connection in self.connections:
+            if connection.device.id == device_id:  # its session has ended
+                connection.notify(Drain(reconnect_within_seconds=1.0))
+        _log.info(events.DEVICE_KEY_CLONE_CLEARED, device_id=device_id)
+        await self.rejudging.device(device_id, self.rules.current)
 
     async def approve(self, device_id: DeviceId) -> None:
         """Lets a pending device attest; it revokes another with its serial number, in memory at once. Raises as `revoke`."""

@@ -1,14 +1,13 @@
-"""Judging claims with everything around them: the rules in force, and who else proves the same certificate."""
+"""Judging claims with everything around them: the rules in force, and who else proves the same key."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 
 from watchword_server.core.certificates.revocation import RevocationView
 from watchword_server.core.model import (
     Check,
     Device,
     DeviceId,
-    EvidenceLevel,
-    Fingerprint,
     Instant,
     JudgedClaim,
     OnClone,
@@ -25,15 +24,18 @@ def checks_of(device: Device, snapshot: RuleSnapshot) -> tuple[Check, ...]:
 
 
 def judge_evidence(
-    verified: VerifiedEvidence, snapshot: RuleSnapshot, revocation: RevocationView, *, now: Instant
+    verified: VerifiedEvidence, device: Device, snapshot: RuleSnapshot, revocation: RevocationView, *, now: Instant
 ) -> tuple[JudgedClaim, ...]:
-    """Judges each claim of a device's evidence that is about one of its checks; others are nobody's question."""
-    checks = {check.id: check for check in checks_of(verified.device, snapshot)}
+    """Judges each claim of a device's evidence that is about one of its checks; others are nobody's question.
+
+    `device` is the one that was verified, with what this evidence told about it.
+    """
+    checks = {check.id: check for check in checks_of(device, snapshot)}
     return tuple(
         judge_claim(
             claim,
             verified.context,
-            device=verified.device,
+            device=device,
             check=checks[claim.check_id],
             signing_certificates=snapshot.rules.certificates,
             revocation=revocation,
@@ -44,17 +46,18 @@ def judge_evidence(
     )
 
 
-def proven_by(result: PostureResult | None) -> Fingerprint | None:
-    """The certificate whose key a result proves, whether it passes or is held back as a clone."""
-    return result.certificate if result is not None and result.level is EvidenceLevel.PROVEN else None
-
-
-def mark_clone(judged: JudgedClaim, others: Sequence[DeviceId], snapshot: RuleSnapshot) -> JudgedClaim:
-    """Fails a claim whose certificate `others` prove too, where its check says so."""
-    config = snapshot.rules.checks[judged.result.check_id].config
-    if judged.proven_certificate is None or not others or config.on_clone is not OnClone.FAIL:
+def mark_clone(judged: JudgedClaim, others: Collection[DeviceId], snapshot: RuleSnapshot) -> JudgedClaim:
+    """The claim, flagged where `others` prove its key too; it fails where its check says so."""
+    if judged.proven_key is None or not others:
         return judged
-    return as_cloned(judged, tuple(sorted(others)))
+    config = snapshot.rules.checks[judged.result.check_id].config
+    return replace(judged, result=as_cloned(judged.result, sorted(others), config.on_clone))
+
+
+def fails_clones(result: PostureResult, snapshot: RuleSnapshot) -> bool:
+    """Whether the result's check fails where a key is alive twice."""
+    check = snapshot.rules.checks.get(result.check_id)
+    return check is not None and check.config.on_clone is OnClone.FAIL
 
 
 def is_live(until: Instant | None, now: Instant) -> bool:
@@ -83,6 +86,7 @@ def posture_event(device: Device, check: Check, judged: JudgedClaim, *, before: 
         "evidence_at": rfc3339(result.evidence_at),
         "expires_at": rfc3339(result.expires_at),
         "certificate_sha256": result.certificate.hex() if result.certificate is not None else None,
+        "device_key_cloned_at": rfc3339(device.key_cloned_at),
         "expected_values": dict(result.expected),
         "received_values": dict(result.received),
     }

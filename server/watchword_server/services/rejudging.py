@@ -1,12 +1,12 @@
-"""Judging stored claims again: when a check or its CA changed, and when a certificate gained or lost a holder."""
+"""Judging stored claims again: when a check or its CA changed, and when a key gained or lost a holder."""
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from watchword_server.core.certificates.revocation import RevocationView
-from watchword_server.core.model import CheckId, DeviceId, DeviceState, Fingerprint, Instant, JudgedClaim
+from watchword_server.core.model import CheckId, DeviceId, DeviceState, Instant, JudgedClaim, KeyFingerprint
 from watchword_server.core.snapshot import RuleSnapshot
 from watchword_server.core.verify import judge_claim
 from watchword_server.errors import ServiceError
@@ -33,9 +33,13 @@ class Rejudging:
     clock: Clock
     posture_log: EventLog
 
-    async def certificate(self, certificate: Fingerprint, snapshot: RuleSnapshot) -> Sequence[Rejudgement]:
-        """A certificate gained or lost a holder: all claims that prove it."""
-        return await self._run(await self.store.claims(certificate=certificate), snapshot)
+    async def key(self, key: KeyFingerprint, snapshot: RuleSnapshot) -> Sequence[Rejudgement]:
+        """A certificate's key gained or lost a holder: all claims that prove it."""
+        return await self._run(await self.store.claims(key=key), snapshot)
+
+    async def device(self, device_id: DeviceId, snapshot: RuleSnapshot) -> Sequence[Rejudgement]:
+        """Something is known of a device that all its claims are judged by."""
+        return await self._run(await self.store.claims(device_id=device_id), snapshot)
 
     async def checks(self, check_ids: frozenset[CheckId], snapshot: RuleSnapshot) -> Sequence[Rejudgement]:
         """Checks changed: all claims that were last judged under another revision of them."""
@@ -48,15 +52,36 @@ class Rejudging:
         ]
         return await self._run(stale, snapshot)
 
+    async def after_revocation(
+        self,
+        snapshot: RuleSnapshot,
+        *,
+        serial_numbers: frozenset[int] = frozenset(),
+        check_ids: frozenset[CheckId] = frozenset(),
+        is_concerned: Callable[[StoredClaim], bool] = lambda _: True,
+    ) -> Sequence[Rejudgement]:
+        """What is known of revocation changed: claims about certificates so numbered, and the concerned ones of the checks."""
+        claims = list(await self.store.claims(serial_numbers=serial_numbers)) if serial_numbers else []
+        known = {(claim.device.id, claim.judged.claim.check_id) for claim in claims}
+        for index, claim in enumerate(await self.store.claims(check_ids=check_ids) if check_ids else ()):
+            if (claim.device.id, claim.judged.claim.check_id) not in known and is_concerned(claim):
+                claims.append(claim)
+            if index % _SLICE == _SLICE - 1:
+                await asyncio.sleep(0)  # decisions go first
+        return await self._run(claims, snapshot)
+
     async def _run(self, claims: Sequence[StoredClaim], snapshot: RuleSnapshot) -> Sequence[Rejudgement]:
-        now = self.clock.now()
-        again = await _judge(claims, snapshot, self.revocation.current, now=now)
-        holders = await self._holders(again, now=now)
+        while True:
+            edition, now = self.revocation.edition, self.clock.now()
+            again = await _judge(claims, snapshot, self.revocation.current, now=now)
+            holders = await self._holders(again, now=now)
+            if self.revocation.edition == edition:  # else these verdicts are not what the newest list says
+                break
         changed: list[tuple[StoredClaim, Rejudgement]] = []
         for entry in again:
-            device_id, certificate = entry.stored.device.id, entry.judged.proven_certificate
-            others = holders[certificate] - {device_id} if certificate is not None else frozenset()
-            marked = mark_clone(entry.judged, sorted(others), snapshot)
+            device_id, key = entry.stored.device.id, entry.judged.proven_key
+            others = holders[key] - {device_id} if key is not None else frozenset()
+            marked = mark_clone(entry.judged, others, snapshot)
             if _differs(entry.stored.judged, marked):
                 changed.append((entry.stored, Rejudgement(device_id, marked)))
         if not changed:
@@ -85,29 +110,37 @@ class Rejudging:
             # Without the revision: judging older claims again does not end what newer evidence holds that the store did not take.
             self.memory.settle(narrowing)
         for stored, item in changed:
-            for certificate in {stored.judged.proven_certificate, item.judged.proven_certificate}:
-                if certificate is not None:
-                    self.memory.forget_certificate(certificate, revision=revision)
+            for key in {stored.judged.proven_key, item.judged.proven_key}:
+                if key is not None:
+                    self.memory.forget_key(key, revision=revision)
             check = snapshot.rules.checks[item.judged.result.check_id]
             self.posture_log.write(posture_event(stored.device, check, item.judged, before=stored.judged.result))
 
-    async def _holders(self, again: Sequence[_Again], *, now: Instant) -> dict[Fingerprint, set[DeviceId]]:
-        """Who proves each certificate now: by what was judged here, and by the store for devices that are not among these."""
-        holders: dict[Fingerprint, set[DeviceId]] = defaultdict(set)
+    async def _holders(self, again: Sequence[_Again], *, now: Instant) -> dict[KeyFingerprint, set[DeviceId]]:
+        """Who proves each key now: by what was judged here, and by the store for what is not among this."""
+        holders: dict[KeyFingerprint, set[DeviceId]] = defaultdict(set)
         here = {entry.stored.device.id for entry in again}
+        claims = {(entry.stored.device.id, entry.judged.result.check_id) for entry in again}
         for entry in again:
-            certificate = entry.judged.proven_certificate
-            if certificate is not None and is_live(entry.judged.result.expires_at, now):
-                holders[certificate].add(entry.stored.device.id)
-        for certificate in list(holders):
-            bindings, _ = await self.store.bindings(certificate)
-            holders[certificate].update(
+            key = entry.judged.proven_key
+            if key is not None and is_live(entry.judged.result.expires_at, now):
+                holders[key].add(entry.stored.device.id)
+        for key in list(holders):
+            bindings, _ = await self.store.bindings(key)
+            holders[key].update(
                 binding.device_id
                 for binding in bindings
                 if binding.device_id not in here
                 and binding.device_state is DeviceState.ACTIVE
                 and is_live(binding.proven_until, now)
             )
+            for device_id in {binding.device_id for binding in bindings} & here - holders[key]:
+                posture = await self.memory.posture(device_id)
+                if posture is not None and any(  # by a check that is not judged here
+                    result.proven_key == key and is_live(result.expires_at, now) and (device_id, result.check_id) not in claims
+                    for result in posture.results.values()
+                ):
+                    holders[key].add(device_id)
         return holders
 
 
@@ -134,7 +167,7 @@ async def _judge(
 
 
 def _differs(before: JudgedClaim, after: JudgedClaim) -> bool:
-    return before.proven_certificate != after.proven_certificate or any(
+    return (before.proven_certificate, before.proven_key) != (after.proven_certificate, after.proven_key) or any(
         getattr(before.result, name) != getattr(after.result, name)
         for name in ("check_revision", "passed", "reason", "expires_at", "certificate", "received")
     )

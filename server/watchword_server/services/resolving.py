@@ -7,14 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from cachetools import LRUCache
-from cryptography import x509
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-
-from watchword_server.core.certificates.parsed import ParsedCertificate, fingerprint
-from watchword_server.core.certificates.path import ValidPath, issued_by
+from watchword_server.core.certificates.parsed import fingerprint
 from watchword_server.core.certificates.refusal import CertificateRefusedError
 from watchword_server.core.model import (
+    DeviceId,
     DevicePosture,
     DeviceState,
     Fingerprint,
@@ -25,8 +21,10 @@ from watchword_server.core.model import (
 )
 from watchword_server.core.rules import Assertion, Caller
 from watchword_server.core.snapshot import RuleSnapshot
-from watchword_server.ports import PostureMemory
+from watchword_server.ports import DeviceStore, PostureMemory
 from watchword_server.services.judging import is_live
+from watchword_server.services.presented_certificates import PresentedCertificates, VerifiedPresented
+from watchword_server.services.revocation_in_force import RevocationInForce
 
 _METHOD = "client_certificate"
 
@@ -48,26 +46,18 @@ class Presented:
     service_credential: ServiceCredential | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Verified:
-    """A certificate that one of our CAs issued, and when that holds. `common_name`: the last in its subject; None: none."""
-
-    valid_from: float
-    valid_until: Instant
-    common_name: str | None
-
-
 @dataclass(slots=True)
 class Resolver:
     """Finds the device of a request. Runs in the event loop; asks the store only for what memory does not have."""
 
     memory: PostureMemory
+    revocation: RevocationInForce = field(default_factory=RevocationInForce)
+    store: DeviceStore | None = None  # for chains that only devices have
     max_remembered: int = 50_000
-    # By certificate and rules revision; the validity interval is part of the value and looked at each time.
-    _verified: LRUCache[tuple[Fingerprint, int], _Verified] = field(init=False)
+    _certificates: PresentedCertificates = field(init=False)
 
     def __post_init__(self) -> None:
-        self._verified = LRUCache(self.max_remembered)
+        self._certificates = PresentedCertificates(self.memory, self.revocation, self.store, self.max_remembered)
 
     async def resolve(self, presented: Presented, *, caller: Caller, snapshot: RuleSnapshot, now: Instant) -> ResolvedDevice:
         """The device, by the links of `caller`. Raises `StoreUnavailableError` where the store has to be asked and is silent.
@@ -82,38 +72,29 @@ class Resolver:
             return _NOTHING_WAS_PRESENTED
         certificate = fingerprint(presented.certificate_der)
         try:
-            verified = self._verify(certificate, presented.certificate_der, snapshot, now=now)
+            verified = await self._certificates.verify(presented.certificate_der, snapshot, now=now)
         except CertificateRefusedError as refusal:
             return _invalid(refusal.reason, certificate)
         if _METHOD not in caller.resolvers:
             return _nobodys("no_device", certificate, verified.common_name)
-        return await self._bound_device(certificate, verified.common_name, now=now)
+        return await self._bound_device(certificate, verified, now=now)
 
-    def _verify(self, certificate: Fingerprint, der: bytes, snapshot: RuleSnapshot, *, now: Instant) -> _Verified:
-        key = (certificate, snapshot.rules.revision)
-        known = self._verified.get(key)
-        if known is not None and known.valid_from <= now <= known.valid_until:
-            return known
-        path = _issued_by_one_of_ours(der, snapshot, now=now)
-        names = path.leaf.x509.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-        found = self._verified[key] = _Verified(
-            valid_from=path.valid_from,
-            valid_until=path.valid_until,
-            common_name=str(names[-1].value) if names else None,
-        )
-        return found
-
-    async def _bound_device(self, certificate: Fingerprint, common_name: str | None, *, now: Instant) -> ResolvedDevice:
+    async def _bound_device(self, certificate: Fingerprint, verified: VerifiedPresented, *, now: Instant) -> ResolvedDevice:
+        common_name = verified.common_name
+        holders: dict[DeviceId, DevicePosture] = {}  # of the key now, with whatever certificate
         live: list[DevicePosture] = []
         ended: list[DevicePosture] = []
-        for binding in await self.memory.bindings(certificate):
+        for binding in await self.memory.bindings(verified.key):
             posture = await self.memory.posture(binding.device_id)
             if posture is None:
                 continue
             holds = posture.device.state is DeviceState.ACTIVE and is_live(binding.proven_until, now)
-            (live if holds else ended).append(posture)
-        if len(live) > 1:
-            return _invalid("certificate_cloned", certificate, live, common_name=common_name)
+            if holds:
+                holders[posture.device.id] = posture
+            if binding.certificate == certificate:
+                (live if holds else ended).append(posture)
+        if len(holders) > 1:  # whoever holds the key can present either's certificate: it tells neither from the other
+            return _invalid("certificate_cloned", certificate, list(holders.values()), common_name=common_name)
         chosen = live or _unrevoked(ended) or ended
         if not chosen:
             return _nobodys("unknown_device", certificate, common_name)
@@ -140,31 +121,6 @@ _WHY_NOT_LIVE: Final = {
     DeviceState.PENDING: "device_pending",
     DeviceState.REVOKED: "device_revoked",
 }
-
-
-def _issued_by_one_of_ours(der: bytes, snapshot: RuleSnapshot, *, now: Instant) -> ValidPath:
-    """The verdict against the uploaded CA that issued it. Raises `CertificateRefusedError`, of several the nearest miss."""
-    refusals = []
-    for issuer in snapshot.rules.certificates.values():
-        try:
-            path = issued_by(der, issuer.der, now=now)
-        except CertificateRefusedError as refusal:
-            refusals.append(refusal)
-        else:
-            _check_client_purpose(path.leaf)
-            return path
-    if not refusals:
-        raise CertificateRefusedError("certificate_wrong_issuer")
-    raise max(refusals, key=lambda refusal: refusal.rank)
-
-
-def _check_client_purpose(certificate: ParsedCertificate) -> None:
-    """A certificate restricted to other purposes is no TLS client certificate (RFC 5280, 4.2.1.12); an unrestricted one is."""
-    usage = certificate.extension(x509.ExtendedKeyUsage)
-    if usage is None:
-        return
-    if ExtendedKeyUsageOID.CLIENT_AUTH not in usage and ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE not in usage:
-        raise CertificateRefusedError("extended_key_usage_missing", expected=["clientAuth"])
 
 
 def _unrevoked(postures: Sequence[DevicePosture]) -> list[DevicePosture]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -50,6 +50,7 @@ class Rules:
     clock: Clock
     attest_devices_per_second: float
     language: LanguageSettings = DEFAULT_LANGUAGE
+    before_swap: Callable[[RuleSnapshot], Awaitable[None]] | None = None
     on_swap: Callable[[RuleSnapshot], None] = lambda _: None
     _book: RuleBook = EMPTY_BOOK  # what is in force
     _one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -144,6 +145,8 @@ class Rules:
     async def _take_effect(self, snapshot: RuleSnapshot) -> None:
         changed = _changed_checks(self.in_force.current, snapshot)
         try:
+            if self.before_swap is not None:
+                await self.before_swap(snapshot)
             await self.rejudging.checks(changed, snapshot)
         except ServiceError:
             # Committed rules hold whatever else fails; a result judged under the old ones is no result.

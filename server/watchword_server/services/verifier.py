@@ -10,25 +10,29 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from watchword_server import events
+from watchword_server.core.boots import with_boot
 from watchword_server.core.model import (
     Device,
     DeviceId,
+    DeviceKey,
     DevicePosture,
     DeviceState,
     Evidence,
-    Fingerprint,
     Instant,
     JudgedClaim,
+    KeyFingerprint,
+    OnClone,
     PostureResult,
 )
 from watchword_server.core.session import AttestSession, JudgeEnvelope
 from watchword_server.core.snapshot import RuleSnapshot
-from watchword_server.core.verify import VerifiedEvidence, verify_evidence
+from watchword_server.core.verify import as_cloned, as_key_cloned, verify_evidence
 from watchword_server.errors import EvidenceRejectedError, ServiceError, SupersededError
-from watchword_server.ports import Clock, DeviceStore, EventLog, EvidenceCommit, Narrowing, PostureMemory
-from watchword_server.services.judging import is_live, judge_evidence, mark_clone, posture_event, proven_by
+from watchword_server.ports import Clock, DeviceStore, EventLog, EvidenceCommit, PostureMemory
+from watchword_server.services.judging import fails_clones, is_live, judge_evidence, mark_clone, posture_event
 from watchword_server.services.rejudging import Rejudging
 from watchword_server.services.revocation_in_force import RevocationInForce
+from watchword_server.services.revocation_responses import RevocationResponses
 from watchword_server.services.rules_in_force import RulesInForce
 
 _log = structlog.get_logger(__name__)
@@ -56,6 +60,7 @@ class Verifier:
     posture_log: EventLog
     parse: Callable[[bytes], Evidence]
     stand_in_epoch: Callable[[DeviceId], int]
+    responses: RevocationResponses | None = None  # None: nobody is asked
     _doubtful: set[DeviceId] = field(default_factory=set)  # whose last commit failed, or lost: their epoch is read again
 
     async def stored_epoch(self, device_id: DeviceId) -> int:
@@ -85,38 +90,84 @@ class Verifier:
             parse=self.parse,
         )
         assert posture is not None  # noqa: S101 - verified: the device is known
-        if posture.device.epoch != session.epoch - session.claims_epoch:  # the store has the last word; this saves asking it
-            self._doubtful.add(posture.device.id)
-            raise SupersededError(f"epoch {session.epoch} of `{posture.device.id}` is not the newest")
-        judged = judge_evidence(verified, snapshot, self.revocation.current, now=now)
-        # Finished even if the agent leaves meanwhile: a half-done commit would leave memory and store apart.
-        work = asyncio.ensure_future(self._commit(session, verified, posture, judged, snapshot, now=now))
-        work.add_done_callback(_retrieve)
-        accepted = await asyncio.shield(work)
+        self.check_epoch(session, posture.device)
+        if self.responses is not None and await self.responses.prepare(verified, snapshot):  # time passed
+            before, posture = posture.device, await self.memory.posture(posture.device.id) or posture
+            now, snapshot = self.clock.now(), self.rules.current
+            self.check_epoch(session, posture.device)
+            if (posture.device.key, posture.device.pending_key) != (before.key, before.pending_key):
+                raise SupersededError(f"`{before.id}` has got another key since its evidence was verified")
+        edition = self.revocation.edition
+        device = with_boot(posture.device, verified.evidence.boot_id, claims_epoch=session.claims_epoch, now=now)
+        judged = judge_evidence(verified, device, snapshot, self.revocation.current, now=now)
+        device = replace(device, hostname=verified.evidence.inventory.hostname)
+        promotes_key = device.pending_key if verified.promotes_key else None
+        if promotes_key is not None:
+            device = replace(device, key=promotes_key, pending_key=None, pending_until=None)
+        device, results = await self.commit(session, posture, device, judged, snapshot, promotes_key=promotes_key, now=now)
         if self.rules.current is not snapshot:  # the rules changed while this was on its way
             judged_checks = frozenset(claim.result.check_id for claim in judged)
             await self.rejudging.checks(judged_checks & self.rules.check_ids, self.rules.current)
+        if self.revocation.edition != edition:  # as above, with what is known of revocation
+            await self.rejudging.device(device.id, self.rules.current)
         session.accepted()
-        return accepted
+        return Accepted(device=device, evidence=verified.evidence, results=results)
 
-    async def _commit(
+    def check_epoch(self, session: AttestSession, device: Device) -> None:
+        """Raises `SupersededError` if another session holds the epoch. The store has the last word; this saves asking it."""
+        if device.epoch != session.epoch - session.claims_epoch:
+            self.doubt(device.id)
+            raise SupersededError(f"epoch {session.epoch} of `{device.id}` is not the newest")
+
+    def doubt(self, device_id: DeviceId) -> None:
+        """What memory has of the device may not be what is stored: its next session starts from the store's."""
+        self._doubtful.add(device_id)
+
+    async def commit(
         self,
         session: AttestSession,
-        verified: VerifiedEvidence,
         posture: DevicePosture,
+        device: Device,
         judged: Sequence[JudgedClaim],
         snapshot: RuleSnapshot,
         *,
         now: Instant,
-    ) -> Accepted:
-        device = replace(posture.device, epoch=session.epoch, hostname=verified.evidence.inventory.hostname, last_seen_at=now)
+        promotes_key: DeviceKey | None = None,
+        leaves: bool = False,
+    ) -> tuple[Device, tuple[PostureResult, ...]]:
+        """Makes what was judged durable and lets it take effect; the device and its results then. Raises as `accept`.
+
+        `posture` is what was known before, `device` with what the message told.
+        """
+        # Finished even if the agent leaves meanwhile: a half-done commit would leave memory and store apart.
+        work = asyncio.ensure_future(
+            self._commit(session, posture, device, judged, snapshot, now=now, promotes_key=promotes_key, leaves=leaves)
+        )
+        work.add_done_callback(_retrieve)
+        return await asyncio.shield(work)
+
+    async def _commit(
+        self,
+        session: AttestSession,
+        posture: DevicePosture,
+        device: Device,
+        judged: Sequence[JudgedClaim],
+        snapshot: RuleSnapshot,
+        *,
+        now: Instant,
+        promotes_key: DeviceKey | None,
+        leaves: bool,
+    ) -> tuple[Device, tuple[PostureResult, ...]]:
+        device = replace(device, epoch=session.epoch, last_seen_at=now)
+        key_cloned = _newly_key_cloned(posture, device, judged, snapshot)
         narrowings = [self.memory.narrow(device.id, [claim.result for claim in judged])]
-        narrowed_others: list[Narrowing] = []
-        cloned: list[JudgedClaim] = []
+        # What is not committed here, but judged again afterwards: this device's other checks, and other devices.
+        narrowed_others = [self.memory.narrow(device.id, key_cloned)] if key_cloned else []
+        cloned: set[KeyFingerprint] = set()
         try:
             judged, cloned, clones = await self._with_clones(judged, device, snapshot, now=now)
             narrowings.append(self.memory.narrow(device.id, [claim.result for claim in judged]))
-            narrowed_others = [self.memory.narrow(other, results) for other, results in clones]
+            narrowed_others += [self.memory.narrow(other, results) for other, results in clones]
             revision = await self.store.commit_evidence(
                 EvidenceCommit(
                     device_id=device.id,
@@ -125,6 +176,10 @@ class Verifier:
                     seen_at=now,
                     hostname=device.hostname,
                     judged=tuple(judged),
+                    boots=device.boots,
+                    key_cloned_at=device.key_cloned_at,
+                    promotes_key=None if promotes_key is None else promotes_key.key_id,
+                    leaves=leaves,
                 )
             )
         except EvidenceRejectedError:
@@ -139,14 +194,20 @@ class Verifier:
             raise
         results = [claim.result for claim in judged]
         self.memory.committed(device, results, revision=revision)
-        touched = _touched(posture, judged, now=now) | {claim.proven_certificate for claim in cloned if claim.proven_certificate}
-        for certificate in {claim.proven_certificate for claim in judged} | touched:
-            if certificate is not None:
-                self.memory.forget_certificate(certificate, revision=revision)
+        touched = _touched(posture, judged, now=now) | cloned
+        for key in {claim.proven_key for claim in judged} | touched:
+            if key is not None:
+                self.memory.forget_key(key, revision=revision)
+        if device.key_cloned_at is not None and posture.device.key_cloned_at is None:
+            _log.warning(events.DEVICE_KEY_CLONED, device_id=device.id)
+        if promotes_key is not None:
+            _log.info(events.DEVICE_KEY_ROTATED, device_id=device.id, key_id=promotes_key.key_id)
         self._write_posture_log(device, judged, posture)
         for narrowing in narrowings:
             self.memory.settle(narrowing, revision=revision)
         try:
+            if key_cloned:
+                await self.rejudging.device(device.id, self.rules.current)
             results = await self._settle_holders(touched, device, results, now=now)
         except ServiceError:
             # This device's evidence is durable and may be acknowledged; the others stay narrowed in memory until their next.
@@ -156,50 +217,51 @@ class Verifier:
         else:
             for narrowing in narrowed_others:
                 self.memory.settle(narrowing, revision=revision)
-        return Accepted(device=device, evidence=verified.evidence, results=tuple(results))
+        return device, tuple(results)
 
     async def _with_clones(
         self, judged: Sequence[JudgedClaim], device: Device, snapshot: RuleSnapshot, *, now: Instant
-    ) -> tuple[list[JudgedClaim], list[JudgedClaim], list[tuple[DeviceId, list[PostureResult]]]]:
-        """The claims, failed where another live device proves their certificate; which those are; what it means for the others.
+    ) -> tuple[list[JudgedClaim], set[KeyFingerprint], list[tuple[DeviceId, list[PostureResult]]]]:
+        """The claims, flagged where another live device proves their key; keys that fail results of others; those results.
 
         Those others are told of only if they pass so far.
         """
         marked: list[JudgedClaim] = []
-        cloned: list[JudgedClaim] = []
+        cloned: set[KeyFingerprint] = set()
         clones: list[tuple[DeviceId, list[PostureResult]]] = []
         for claim in judged:
-            others = await self._other_holders(claim.proven_certificate, device.id, now=now)
-            if not others:
-                marked.append(claim)
+            others = await self._other_holders(claim.proven_key, device.id, now=now)
+            marked.append(mark_clone(claim, [other.device.id for other in others], snapshot))
+            if claim.proven_key is None or not others:
                 continue
             _log.warning(events.CERTIFICATE_CLONED, device_id=device.id, others=[other.device.id for other in others])
-            now_marked = mark_clone(claim, [other.device.id for other in others], snapshot)
-            marked.append(now_marked)
-            if now_marked is not claim:
-                passing = [(other.device.id, _cloned_results(other, claim)) for other in others]
-                clones += [(other, results) for other, results in passing if results]
-                cloned += [claim] if any(results for _, results in passing) else []
+            for other in others:
+                failing = _cloned_results(other, claim.proven_key, device.id, snapshot)
+                if failing:
+                    clones.append((other.device.id, failing))
+                    cloned.add(claim.proven_key)
         return marked, cloned, clones
 
-    async def _other_holders(self, certificate: Fingerprint | None, device_id: DeviceId, *, now: Instant) -> list[DevicePosture]:
-        if certificate is None:
+    async def _other_holders(self, key: KeyFingerprint | None, device_id: DeviceId, *, now: Instant) -> list[DevicePosture]:
+        """The other active devices that prove this key now, with whatever certificate."""
+        if key is None:
             return []
-        postures = [
-            await self.memory.posture(binding.device_id)
-            for binding in await self.memory.bindings(certificate)
+        holders = {
+            binding.device_id
+            for binding in await self.memory.bindings(key)
             if binding.device_id != device_id and is_live(binding.proven_until, now)
-        ]
+        }
+        postures = [await self.memory.posture(holder) for holder in sorted(holders)]
         return [posture for posture in postures if posture is not None and posture.device.state is DeviceState.ACTIVE]
 
     async def _settle_holders(
-        self, touched: set[Fingerprint], device: Device, results: list[PostureResult], *, now: Instant
+        self, touched: set[KeyFingerprint], device: Device, results: list[PostureResult], *, now: Instant
     ) -> list[PostureResult]:
-        """Judges the other holders of a touched certificate again, and this device if two arrived at the same moment."""
+        """Judges the other holders of a touched key again, and this device if two arrived at the same moment."""
         by_check = {result.check_id: result for result in results}
-        for certificate in touched:
-            if await self._other_holders(certificate, device.id, now=now):
-                for rejudged in await self.rejudging.certificate(certificate, self.rules.current):
+        for key in touched:
+            if await self._other_holders(key, device.id, now=now):
+                for rejudged in await self.rejudging.key(key, self.rules.current):
                     if rejudged.device_id == device.id:
                         by_check[rejudged.judged.result.check_id] = rejudged.judged.result
         return list(by_check.values())
@@ -213,26 +275,43 @@ class Verifier:
                 self.posture_log.write(posture_event(device, check, claim, before=before))
 
 
-def _touched(posture: DevicePosture, judged: Sequence[JudgedClaim], *, now: Instant) -> set[Fingerprint]:
-    """Certificates that gained or lost this device as a holder. One whose proof had expired had lost it already."""
-    touched: set[Fingerprint] = set()
+def _touched(posture: DevicePosture, judged: Sequence[JudgedClaim], *, now: Instant) -> set[KeyFingerprint]:
+    """Keys that gained or lost this device as a holder. One whose proof had expired had lost it already."""
+    touched: set[KeyFingerprint] = set()
     for claim in judged:
         known = posture.results.get(claim.result.check_id)
-        before = proven_by(known) if known is not None and is_live(known.expires_at, now) else None
-        if before != claim.proven_certificate:
-            touched.update(certificate for certificate in (before, claim.proven_certificate) if certificate is not None)
+        before = known.proven_key if known is not None and is_live(known.expires_at, now) else None
+        if before != claim.proven_key:
+            touched.update(key for key in (before, claim.proven_key) if key is not None)
     return touched
 
 
-def _cloned_results(other: DevicePosture, claim: JudgedClaim) -> list[PostureResult]:
-    """The other holder's passing result on the same check and certificate, failed as a clone."""
-    result = other.results.get(claim.claim.check_id)
-    if result is None or not result.passed or result.certificate != claim.proven_certificate:
+def _newly_key_cloned(
+    posture: DevicePosture, device: Device, judged: Sequence[JudgedClaim], snapshot: RuleSnapshot
+) -> list[PostureResult]:
+    """The device's passing results on checks that this evidence is not about, failed if it shows a second machine."""
+    if device.key_cloned_at is None or posture.device.key_cloned_at is not None:
         return []
-    return [replace(result, passed=False, reason="certificate_cloned")]
+    here = {claim.result.check_id for claim in judged}
+    return [
+        as_key_cloned(result, device.key_cloned_at)
+        for result in posture.results.values()
+        if result.check_id not in here and result.passed and fails_clones(result, snapshot)
+    ]
 
 
-def _retrieve(work: "asyncio.Future[Accepted]") -> None:
+def _cloned_results(
+    other: DevicePosture, key: KeyFingerprint, device_id: DeviceId, snapshot: RuleSnapshot
+) -> list[PostureResult]:
+    """The other holder's passing results on this key, failed as clones of this device's."""
+    return [
+        as_cloned(result, [device_id], OnClone.FAIL)
+        for result in other.results.values()
+        if result.passed and result.proven_key == key and fails_clones(result, snapshot)
+    ]
+
+
+def _retrieve(work: "asyncio.Future[tuple[Device, tuple[PostureResult, ...]]]") -> None:
     """Marks the outcome as seen: nobody may be left to await it."""
     if not work.cancelled():
         work.exception()

@@ -7,7 +7,7 @@ Bytes are base64; instants are floats, exact in both directions.
 import json
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
 from types import MappingProxyType
 from typing import TypeVar
@@ -20,9 +20,11 @@ from watchword_server.core.model import (
     EvidenceLevel,
     Fingerprint,
     Instant,
+    KeyFingerprint,
     PostureResult,
     PrivateKeyState,
     ProofContext,
+    SeenBoot,
     SessionId,
 )
 
@@ -106,15 +108,16 @@ def encode_result(result: PostureResult) -> str:
             "chain": [_blob(fingerprint) for fingerprint in result.chain],
             "expected": dict(result.expected),
             "received": dict(result.received),
+            "proven_key": None if result.proven_key is None else _blob(result.proven_key),
         }
     )
 
 
 def decode_result(text: str) -> PostureResult:
     """The result `encode_result` wrote. Raises `DecodeError`."""
-    fields = _Fields(_load(text), "result", PostureResult.__slots__)
+    fields = _Fields(_load(text), "result", PostureResult.__slots__, optional={"proven_key": None})
     expires_at = fields.maybe(fields.number, "expires_at")
-    certificate = fields.maybe(fields.blob, "certificate")
+    certificate, proven_key = fields.maybe(fields.blob, "certificate"), fields.maybe(fields.blob, "proven_key")
     return PostureResult(
         check_id=CheckId(fields.text("check_id")),
         check_revision=fields.integer("check_revision"),
@@ -128,7 +131,26 @@ def decode_result(text: str) -> PostureResult:
         chain=fields.items("chain", lambda item: Fingerprint(_bytes(item, "result.chain"))),
         expected=fields.mapping("expected"),
         received=fields.mapping("received"),
+        proven_key=None if proven_key is None else KeyFingerprint(proven_key),
     )
+
+
+def encode_boots(boots: Iterable[SeenBoot]) -> str | None:
+    """The boots of a device, newest last; None: none is known."""
+    entries = [
+        {
+            "boot_id": boot.boot_id.hex(),
+            "first_seen_at": float(boot.first_seen_at),
+            "last_seen_at": float(boot.last_seen_at),
+        }
+        for boot in boots
+    ]
+    return _dump({"boots": entries}) if entries else None
+
+
+def decode_boots(text: str) -> tuple[SeenBoot, ...]:
+    """The boots `encode_boots` wrote. Raises `DecodeError`."""
+    return _Fields(_load(text), "boots", ("boots",)).items("boots", _boot_from_json)
 
 
 def encode_body(body: Mapping[str, object]) -> str:
@@ -139,6 +161,15 @@ def encode_body(body: Mapping[str, object]) -> str:
 def decode_body(text: str) -> Mapping[str, object]:
     """The body `encode_body` wrote. Raises `DecodeError`."""
     return _mapping(_load(text), "body")
+
+
+def _boot_from_json(item: object) -> SeenBoot:
+    fields = _Fields(item, "boot", SeenBoot.__slots__)
+    try:
+        boot_id = bytes.fromhex(fields.text("boot_id"))
+    except ValueError as error:
+        raise DecodeError("stored boot.boot_id is not hexadecimal") from error
+    return SeenBoot(boot_id, Instant(fields.number("first_seen_at")), Instant(fields.number("last_seen_at")))
 
 
 def _candidate_to_json(candidate: Candidate) -> dict[str, object]:
@@ -155,7 +186,7 @@ def _candidate_to_json(candidate: Candidate) -> dict[str, object]:
 
 
 def _candidate_from_json(item: object) -> Candidate:
-    fields = _Fields(item, "candidate", Candidate.__slots__, optional=frozenset({"ocsp_responses"}))
+    fields = _Fields(item, "candidate", Candidate.__slots__, optional={"ocsp_responses": []})
     return Candidate(
         chain=fields.items("chain", lambda der: _bytes(der, "candidate.chain")),
         location=fields.text("location"),
@@ -167,12 +198,14 @@ def _candidate_from_json(item: object) -> Candidate:
 
 
 class _Fields:
-    """One JSON object, read field by field. `optional` are lists that older rows do not have: absent, they are empty."""
+    """One JSON object, read field by field. `optional` are fields that older rows do not have, with what that means."""
 
-    def __init__(self, value: object, what: str, names: tuple[str, ...], *, optional: frozenset[str] = frozenset()) -> None:
-        if not isinstance(value, dict) or value.keys() | optional != set(names):
+    def __init__(
+        self, value: object, what: str, names: tuple[str, ...], *, optional: Mapping[str, object] = MappingProxyType({})
+    ) -> None:
+        if not isinstance(value, dict) or value.keys() | optional.keys() != set(names):
             raise DecodeError(f"stored {what} does not have the fields {', '.join(names)}")
-        self._value = {name: [] for name in optional} | value if optional else value
+        self._value = {**optional, **value} if optional else value
         self._what = what
 
     def text(self, name: str) -> str:

@@ -6,7 +6,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, select, update
 
-from watchword_server.adapters.store_sql.codec import decode_result
+from watchword_server.adapters.store_sql.codec import decode_boots, decode_result
+from watchword_server.adapters.store_sql.device_keys import NO_PENDING_KEY
 from watchword_server.adapters.store_sql.schema import ChangeKind, devices, meta, results
 from watchword_server.adapters.store_sql.writer import WriteTransaction
 from watchword_server.core.model import (
@@ -58,7 +59,20 @@ def set_state(transaction: WriteTransaction, device_id: DeviceId, state: DeviceS
             pass
         case _:
             raise ConflictError(f"device `{device_id}` is {device.state}: it does not become {state}")
-    transaction.connection.execute(update(devices).where(devices.c.id == device_id).values(state=state.value))
+    transaction.connection.execute(update(devices).where(devices.c.id == device_id).values(state=state.value, **NO_PENDING_KEY))
+    return transaction.changed(ChangeKind.DEVICE, device_id, at=now)
+
+
+def clear_key_clone(transaction: WriteTransaction, device_id: DeviceId, *, now: Instant) -> int:
+    """Forgets what was seen of a second machine. The epoch goes up: what is being committed now was judged with it."""
+    device = find(transaction.connection, device_id)
+    if device is None:
+        raise NotFoundError(f"no device `{device_id}`")
+    if device.key_cloned_at is None:
+        raise ConflictError(f"the key of device `{device_id}` was not seen on two machines: there is nothing to clear")
+    transaction.connection.execute(
+        update(devices).where(devices.c.id == device_id).values(boots=None, key_cloned_at=None, epoch=devices.c.epoch + 1)
+    )
     return transaction.changed(ChangeKind.DEVICE, device_id, at=now)
 
 
@@ -80,6 +94,10 @@ def device_from_row(row: Row[Any]) -> Device:
         epoch=row.epoch,
         enrolled_at=Instant(row.enrolled_at),
         last_seen_at=None if row.last_seen_at is None else Instant(row.last_seen_at),
+        boots=() if row.boots is None else decode_boots(row.boots),
+        key_cloned_at=None if row.key_cloned_at is None else Instant(row.key_cloned_at),
+        pending_key=_pending_key(row),
+        pending_until=None if row.pending_until is None else Instant(row.pending_until),
     )
 
 
@@ -88,12 +106,21 @@ def revision(connection: Connection) -> int:
     return int(connection.execute(_REVISION).scalar_one())
 
 
+def _pending_key(row: Row[Any]) -> DeviceKey | None:
+    if row.pending_key_id is None:
+        return None
+    return DeviceKey(row.pending_key_id, row.pending_public_key_der, KeyAlgorithm(row.pending_algorithm))
+
+
 def _revoke_others_with_serial_number(transaction: WriteTransaction, device: Device, *, now: Instant) -> None:
     if device.serial_number is None:
         return
     others = (devices.c.serial_number == device.serial_number) & (devices.c.state == DeviceState.ACTIVE.value)
     replaced = transaction.connection.execute(
-        update(devices).where(others, devices.c.id != device.id).values(state=DeviceState.REVOKED.value).returning(devices.c.id)
+        update(devices)
+        .where(others, devices.c.id != device.id)
+        .values(state=DeviceState.REVOKED.value, **NO_PENDING_KEY)
+        .returning(devices.c.id)
     )
     for other in replaced.scalars().all():
         transaction.changed(ChangeKind.DEVICE, other, at=now)

@@ -1,9 +1,10 @@
 """Enrolling: the rows a plan needs are read, and what it says is done, in one write transaction."""
 
-from sqlalchemy import Connection, case, delete, insert, select, update
+from sqlalchemy import Connection, case, delete, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from watchword_server.adapters.store_sql.bindings import end_all
+from watchword_server.adapters.store_sql.device_keys import NO_PENDING_KEY
 from watchword_server.adapters.store_sql.devices import device_from_row, find
 from watchword_server.adapters.store_sql.schema import ChangeKind, devices, enrollment_tokens, results
 from watchword_server.adapters.store_sql.tokens import find_enrollment_token
@@ -36,12 +37,16 @@ def enroll(transaction: WriteTransaction, enrollment: ProvenEnrollment, *, now: 
 def _plan(connection: Connection, enrollment: ProvenEnrollment, *, now: Instant) -> EnrollmentPlan:
     token = find_enrollment_token(connection, enrollment.token_id)
     bound_to = None if token is None else token.device_id
-    with_key = connection.execute(select(devices).where(devices.c.key_id == enrollment.key.key_id)).one_or_none()
+    key_id = enrollment.key.key_id
+    with_key = connection.execute(
+        select(devices).where(or_(devices.c.key_id == key_id, devices.c.pending_key_id == key_id))
+    ).one_or_none()
     return plan_enrollment(
         enrollment,
         token=token,
         device_with_key=None if with_key is None else device_from_row(with_key),
-        key_token_id=None if with_key is None else with_key.enrolled_by,
+        # A pending key was brought by no token: it is taken, and leads nobody to the device.
+        key_token_id=None if with_key is None or with_key.key_id != key_id else with_key.enrolled_by,
         device_with_serial=_with_serial_number(connection, enrollment.inventory.serial_number, bound_to),
         bound_device=None if bound_to is None else find(connection, bound_to),
         now=now,
@@ -106,6 +111,8 @@ def _replace_key(transaction: WriteTransaction, plan: EnrollmentPlan, enrollment
             state=plan.state.value,
             platform=inventory.platform,
             epoch=devices.c.epoch + 1,
+            boots=None,
+            key_cloned_at=None,
             **{name: value for name, value in known.items() if value is not None},
         )
     )
@@ -120,4 +127,5 @@ def _key_columns(enrollment: ProvenEnrollment) -> dict[str, object]:
         "public_key_der": key.public_key_der,
         "algorithm": key.algorithm.value,
         "enrolled_by": enrollment.token_id,
+        **NO_PENDING_KEY,
     }

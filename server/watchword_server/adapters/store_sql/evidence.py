@@ -2,30 +2,40 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import ColumnElement, Connection, bindparam, exists, or_, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, delete, exists, or_, select, update
 
-from watchword_server.adapters.store_sql.bindings import follow
+from watchword_server.adapters.store_sql.bindings import end_all, follow
 from watchword_server.adapters.store_sql.codec import (
     decode_claim,
     decode_context,
     decode_result,
+    encode_boots,
     encode_claim,
     encode_context,
     encode_result,
 )
+from watchword_server.adapters.store_sql.device_keys import promote
 from watchword_server.adapters.store_sql.devices import device_from_row
 from watchword_server.adapters.store_sql.schema import ChangeKind, devices, results
 from watchword_server.adapters.store_sql.upsert import Upsert
 from watchword_server.adapters.store_sql.writer import WriteTransaction
-from watchword_server.core.model import CheckId, DeviceState, Fingerprint, JudgedClaim
+from watchword_server.core.model import CheckId, DeviceId, DeviceState, JudgedClaim, KeyFingerprint
 from watchword_server.errors import DeviceNotActiveError, SupersededError
 from watchword_server.ports import EvidenceCommit, Rejudgement, StoredClaim
+
+_NUMBERS_AT_ONCE = 500  # old SQLite takes 999 parameters
 
 _active = devices.c.state == DeviceState.ACTIVE.value
 _TAKE_EPOCH = (
     update(devices)
     .where(devices.c.id == bindparam("of_device"), _active, devices.c.epoch == bindparam("expected_epoch"))
-    .values(epoch=bindparam("new_epoch"), hostname=bindparam("new_hostname"), last_seen_at=bindparam("seen_at"))
+    .values(
+        epoch=bindparam("new_epoch"),
+        hostname=bindparam("new_hostname"),
+        last_seen_at=bindparam("seen_at"),
+        boots=bindparam("new_boots"),
+        key_cloned_at=bindparam("new_key_cloned_at"),
+    )
 )
 _STATE = select(devices.c.state).where(devices.c.id == bindparam("of_device"))
 _ROWS = Upsert(results)
@@ -49,6 +59,11 @@ _REJUDGE = (
 def commit_evidence(transaction: WriteTransaction, commit: EvidenceCommit) -> int:
     """Fences the session, then stores what it brought."""
     _take_epoch(transaction.connection, commit)
+    if commit.promotes_key is not None:
+        promote(transaction, commit.device_id, commit.promotes_key, at=commit.seen_at)
+    if commit.leaves:
+        transaction.connection.execute(delete(results).where(results.c.device_id == commit.device_id))
+        end_all(transaction, commit.device_id, at=commit.seen_at)
     for judged in commit.judged:
         _ROWS.put(
             transaction.connection,
@@ -88,26 +103,44 @@ def commit_rejudged(transaction: WriteTransaction, rejudged: Sequence[Rejudgemen
 
 
 def claims(
-    connection: Connection, *, check_ids: frozenset[CheckId] | None, certificate: Fingerprint | None
+    connection: Connection,
+    *,
+    check_ids: frozenset[CheckId] | None,
+    key: KeyFingerprint | None,
+    device_id: DeviceId | None,
+    serial_numbers: frozenset[int] | None,
 ) -> Sequence[StoredClaim]:
-    """Claims of active devices for any of the checks, or that prove the certificate; with neither given, all."""
+    """Claims of active devices for any of the checks, or that prove the key, or of one device, or about such a serial number.
+
+    With none given, all.
+    """
+    wanted: list[ColumnElement[bool]] = []
+    if check_ids is not None:
+        wanted.append(results.c.check_id.in_(check_ids))
+    if key is not None:
+        wanted.append(results.c.proven_key == key)
+    if device_id is not None:
+        wanted.append(results.c.device_id == device_id)
+    if serial_numbers is None:
+        return _claims(connection, wanted)
+    found = {(claim.device.id, claim.judged.claim.check_id): claim for claim in (_claims(connection, wanted) if wanted else ())}
+    numbers = sorted(filter(None, map(serial_number_bytes, serial_numbers)))
+    for start in range(0, len(numbers), _NUMBERS_AT_ONCE):
+        some = results.c.certificate_serial.in_(numbers[start : start + _NUMBERS_AT_ONCE])
+        found |= {(claim.device.id, claim.judged.claim.check_id): claim for claim in _claims(connection, [some])}
+    return list(found.values())
+
+
+def _claims(connection: Connection, wanted: Sequence[ColumnElement[bool]]) -> Sequence[StoredClaim]:
     statement = (
         select(
             devices,
-            *(
-                results.c[name]
-                for name in ("claim", "context", "result", "proven_certificate", "proven_key", "certificate_serial")
-            ),
+            *(results.c[name] for name in ("claim", "context", "result", "proven_certificate", "certificate_serial")),
         )
         .join(results, results.c.device_id == devices.c.id)
         .where(_active)
         .order_by(devices.c.id, results.c.check_id)
     )
-    wanted: list[ColumnElement[bool]] = []
-    if check_ids is not None:
-        wanted.append(results.c.check_id.in_(check_ids))
-    if certificate is not None:
-        wanted.append(results.c.proven_certificate == certificate)
     if wanted:
         statement = statement.where(or_(*wanted))
     return [
@@ -118,7 +151,6 @@ def claims(
                 context=decode_context(row.context),
                 result=decode_result(row.result),
                 proven_certificate=row.proven_certificate,
-                proven_key=row.proven_key,
                 serial_number=None if row.certificate_serial is None else int.from_bytes(row.certificate_serial),
             ),
         )
@@ -144,6 +176,8 @@ def _take_epoch(connection: Connection, commit: EvidenceCommit) -> None:
         "new_epoch": commit.epoch,
         "new_hostname": commit.hostname,
         "seen_at": commit.seen_at,
+        "new_boots": encode_boots(commit.boots),
+        "new_key_cloned_at": commit.key_cloned_at,
     }
     if connection.execute(_TAKE_EPOCH, values).rowcount == 1:
         return

@@ -38,7 +38,7 @@ class ChangeKind(StrEnum):
     """What a row of the change log is about; the comment says what its key is."""
 
     DEVICE = "device"  # device id: the device or its results
-    CERTIFICATE = "certificate"  # fingerprint in hex: which devices proved it, and until when
+    CERTIFICATE = "certificate"  # SHA-256 of a public key in hex: which devices proved which certificate of it, and until when
     RULES = "rules"  # empty: the rules are read whole
     ENROLLMENT_TOKEN = "enrollment_token"  # noqa: S105 - a name, not a secret; token id
     REVOCATION = "revocation"  # certificate id: which revocation lists are kept for it

@@ -4,7 +4,7 @@ Raises as the ports say. `OverloadedError` where a bounded queue is full.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,17 @@ from typing import Self
 
 from sqlalchemy import select
 
-from watchword_server.adapters.store_sql import bindings, devices, enrollments, evidence, migrate, rules, tokens
+from watchword_server.adapters.store_sql import (
+    bindings,
+    device_keys,
+    devices,
+    enrollments,
+    evidence,
+    migrate,
+    revocation_lists,
+    rules,
+    tokens,
+)
 from watchword_server.adapters.store_sql.data_directory import DataDirectory
 from watchword_server.adapters.store_sql.engine import reader_engine, sqlite_url, writer_engine
 from watchword_server.adapters.store_sql.reader import Reader
@@ -26,18 +36,21 @@ from watchword_server.core.model import (
     DeviceId,
     DevicePosture,
     DeviceState,
-    Fingerprint,
     Instant,
+    KeyFingerprint,
 )
 from watchword_server.ports import (
     ApiToken,
     DeviceStore,
     EvidenceCommit,
+    KeyRotationCommit,
     Rejudgement,
+    RevocationStore,
     RulesChange,
     RuleStore,
     StoredClaim,
     StoredObject,
+    StoredRevocationList,
     TokenStore,
 )
 
@@ -62,7 +75,7 @@ class StoreIdentity:
     clock_floor: Instant
 
 
-class SqlStore(DeviceStore, RuleStore, TokenStore):
+class SqlStore(DeviceStore, RuleStore, RevocationStore, TokenStore):
     """A store in an SQLite file, in a data directory that it holds until `close`. Made by `open`."""
 
     def __init__(self, directory: DataDirectory, writer: Writer, reader: Reader, identity: StoreIdentity) -> None:
@@ -117,23 +130,34 @@ class SqlStore(DeviceStore, RuleStore, TokenStore):
         """See `DeviceStore`."""
         return await self._reader.run(partial(devices.posture, device_id=device_id))
 
-    async def bindings(self, certificate: Fingerprint) -> tuple[Sequence[CertificateBinding], int]:
+    async def bindings(self, key: KeyFingerprint) -> tuple[Sequence[CertificateBinding], int]:
         """See `DeviceStore`."""
-        return await self._reader.run(partial(bindings.bindings, certificate=certificate))
+        return await self._reader.run(partial(bindings.bindings, key=key))
 
     async def commit_evidence(self, commit: EvidenceCommit) -> int:
         """See `DeviceStore`."""
         return await self._writer.submit(partial(evidence.commit_evidence, commit=commit))
+
+    async def commit_key_rotation(self, commit: KeyRotationCommit) -> int:
+        """See `DeviceStore`."""
+        return await self._writer.submit(partial(device_keys.propose, commit=commit))
 
     async def commit_rejudged(self, rejudged: Sequence[Rejudgement]) -> int:
         """See `DeviceStore`."""
         return await self._writer.submit(partial(evidence.commit_rejudged, rejudged=tuple(rejudged)))
 
     async def claims(
-        self, *, check_ids: frozenset[CheckId] | None = None, certificate: Fingerprint | None = None
+        self,
+        *,
+        check_ids: frozenset[CheckId] | None = None,
+        key: KeyFingerprint | None = None,
+        device_id: DeviceId | None = None,
+        serial_numbers: frozenset[int] | None = None,
     ) -> Sequence[StoredClaim]:
-        """See `DeviceStore`. With both given, either suffices; with neither, all claims of active devices."""
-        return await self._reader.run(partial(evidence.claims, check_ids=check_ids, certificate=certificate))
+        """See `DeviceStore`. With several given, any suffices; with none, all claims of active devices."""
+        return await self._reader.run(
+            partial(evidence.claims, check_ids=check_ids, key=key, device_id=device_id, serial_numbers=serial_numbers)
+        )
 
     async def enroll(self, enrollment: ProvenEnrollment, *, now: Instant) -> Device:
         """See `DeviceStore`."""
@@ -142,6 +166,10 @@ class SqlStore(DeviceStore, RuleStore, TokenStore):
     async def set_device_state(self, device_id: DeviceId, state: DeviceState, *, now: Instant) -> int:
         """See `DeviceStore`. Approves only what is pending; a device in the wanted state already is a `ConflictError`."""
         return await self._writer.submit(partial(devices.set_state, device_id=device_id, state=state, now=now))
+
+    async def clear_key_clone(self, device_id: DeviceId, *, now: Instant) -> int:
+        """See `DeviceStore`."""
+        return await self._writer.submit(partial(devices.clear_key_clone, device_id=device_id, now=now))
 
     async def devices(self) -> Sequence[DevicePosture]:
         """See `DeviceStore`."""
@@ -160,6 +188,24 @@ class SqlStore(DeviceStore, RuleStore, TokenStore):
     async def commit_rules(self, change: RulesChange, *, expected_revision: int, now: Instant) -> int:
         """See `RuleStore`. An entry whose name and body stay the same keeps its revision."""
         return await self._writer.submit(partial(rules.commit, change=change, expected_revision=expected_revision, now=now))
+
+    # ---- Revocation -----------------------------------------------------------------------------------------------------
+
+    async def revocation_lists(self) -> Sequence[StoredRevocationList]:
+        """See `RevocationStore`."""
+        return await self._reader.run(revocation_lists.all_lists)
+
+    async def read_revocation_list(self, stored: StoredRevocationList, take: Callable[[bytes], None]) -> None:
+        """See `RevocationStore`. `take` is called in another thread."""
+        await self._reader.run(partial(revocation_lists.read, stored=stored, take=take))
+
+    async def commit_revocation_list(self, stored: StoredRevocationList, pieces: Iterable[bytes]) -> int:
+        """See `RevocationStore`. `pieces` is gone through in another thread."""
+        return await self._writer.submit(partial(revocation_lists.commit, stored=stored, pieces=pieces))
+
+    async def remove_revocation_lists(self, lists: Sequence[StoredRevocationList], *, now: Instant) -> int:
+        """See `RevocationStore`."""
+        return await self._writer.submit(partial(revocation_lists.remove, lists=tuple(lists), now=now))
 
     # ---- Tokens ---------------------------------------------------------------------------------------------------------
 

@@ -68,8 +68,8 @@ _Path = Annotated[str, Field(min_length=1, max_length=1024), AfterValidator(_loc
 _Usage = Annotated[Literal["clientAuth", "emailProtection"], one_of("clientAuth", "emailProtection")]
 _Store = Annotated[Literal["system", "user"], one_of("system", "user")]
 _System = Annotated[Literal["windows", "mac", "linux"], one_of("windows", "mac", "linux")]
-_Trust = Annotated[Literal["issuer"], one_of("issuer", not_yet=["chain"], instead="leave it out or write `issuer`")]
-_Revocation = Annotated[Literal["off"], one_of("off", not_yet=["prefer", "require"], instead="leave it out or write `off`")]
+_Trust = Annotated[Literal["issuer", "chain"], one_of("issuer", "chain")]
+_Revocation = Annotated[Literal["off", "prefer", "require"], one_of("off", "prefer", "require")]
 _Platform = Annotated[
     Literal["windows", "mac", "linux"],
     one_of(
@@ -107,7 +107,7 @@ class ClientCertificateV2Input(Model):
     operating_system: _System | None = None
     locations: Locations = Field(default_factory=Locations)
     trust: _Trust = "issuer"
-    revocation: _Revocation = "off"
+    revocation: _Revocation = "prefer"
     on_clone: Annotated[Literal["fail", "flag"], one_of("fail", "flag")] = "fail"
     allow_pkcs1: bool = False
 

@@ -45,6 +45,7 @@ _WHEN_MISSING: Mapping[str, str] = {
     "user_risk_score": "write a list, such as `[low]`",
     "san": "write a DNS name or URI of its certificate, such as `spiffe://corp.example/edge`",
     "header": "write the name of the header, such as `x-access-facts`",
+    "url": "write its address, such as `http://ocsp.corp.example/`",
     "email_header": "write the name of the header, such as `x-authenticated-email`",
 }
 

@@ -1,7 +1,6 @@
 """The client certificate check: the best candidate decides, one that passes, else the nearest miss."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Final
 
 from watchword import possession
@@ -28,24 +27,17 @@ def judge(claim: Claim, context: JudgingContext) -> Verdict:
 
 
 def _judge_candidate(candidate: Candidate, context: JudgingContext) -> Verdict:
-    check, proof = context.check, context.proof
-    issuer = context.signing_certificates[check.config.certificate_id]
+    check, proof, leaf = context.check, context.proof, candidate.chain[0]
     subject = Subject(
         serial_number=context.device.serial_number,
         hostname=proof.hostname,
         reported_serial_number=proof.reported_serial_number,
     )
-    leaf = candidate.chain[0]
-    seen = Verdict(
-        "passed",
-        fingerprint=fingerprint(leaf),
-        chain=tuple(fingerprint(der) for der in candidate.chain),
-        location=candidate.location,
-    )
+    chain = tuple(map(fingerprint, candidate.chain))
     try:  # step 8: the certificate verdict
         verified = verify_client_certificate(
             candidate.chain,
-            issuer,
+            context.signing_certificates[check.config.certificate_id],
             config=check.config,
             subject=subject,
             revocation=context.revocation,
@@ -53,27 +45,32 @@ def _judge_candidate(candidate: Candidate, context: JudgingContext) -> Verdict:
             now=context.now,
         )
     except CertificateRefusedError as refusal:
-        return replace(
-            seen,
-            reason=refusal.reason,
+        return Verdict(
+            refusal.reason,
             rank=refusal.rank,
+            fingerprint=chain[0],
+            chain=chain,
+            serial_number=_serial_number(leaf),
+            location=candidate.location,
             expected=refusal.expected,
             received=refusal.received,
-            serial_number=_serial_number(leaf),
         )
+    failure = None
+    if check.config.check_private_key:
+        failure = _possession_failure(candidate, context, verified)  # step 9: its key signed the statement about this challenge
     certificate = verified.certificate
-    seen = replace(
-        seen,
-        not_after=verified.valid_until,
+    return Verdict(
+        failure or "passed",
+        rank=_PASSED_RANK if failure is None else _POSSESSION_RANK,
+        passed=failure is None,
+        proven=failure is None and check.config.check_private_key,
+        fingerprint=chain[0],
+        chain=chain,
         key_sha256=certificate.public_key_sha256,
         serial_number=certificate.serial_number,
+        not_after=verified.valid_until,
+        location=candidate.location,
     )
-    if not check.config.check_private_key:
-        return replace(seen, passed=True, rank=_PASSED_RANK)
-    failure = _possession_failure(candidate, context, verified)
-    if failure is not None:  # step 9: its private key signed the statement about this challenge
-        return replace(seen, reason=failure, rank=_POSSESSION_RANK)
-    return replace(seen, passed=True, proven=True, rank=_PASSED_RANK)
 
 
 def _serial_number(der: bytes) -> int | None:

@@ -9,6 +9,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from watchword_server.adapters.metrics import Metrics
 from watchword_server.doors.operators.authentication import Authentication
+from watchword_server.doors.operators.certificates import CertificateRoutes, is_list_upload
 from watchword_server.doors.operators.devices import DeviceRoutes
 from watchword_server.doors.operators.failures import add_error_handlers, error_response, refusal
 from watchword_server.doors.operators.rules import RuleRoutes
@@ -29,6 +30,7 @@ class OperatorsDoor:
     rules: RuleRoutes
     devices: DeviceRoutes
     tokens: TokenRoutes
+    certificates: CertificateRoutes
     in_force: RulesInForce
     connections: Connections
     metrics: Metrics
@@ -43,7 +45,7 @@ class OperatorsDoor:
         self.app.add_api_route("/livez", self.live, methods=["GET"])
         self.app.add_api_route("/readyz", self.ready, methods=["GET"])
         self.app.add_api_route("/metrics", self.scrape, methods=["GET"])
-        for routes in (self.rules, self.devices, self.tokens):
+        for routes in (self.rules, self.devices, self.tokens, self.certificates):
             self.app.include_router(routes.router(self.authentication))
 
     async def live(self) -> dict[str, str]:
@@ -60,6 +62,7 @@ class OperatorsDoor:
         """Prometheus metrics."""
         self.metrics.connected_agents.set(len(self.connections))
         self.metrics.rules_revision.set(self.in_force.current.rules.revision)
+        self.metrics.tell_revocation(self.certificates.figures())
         return Response(generate_latest(self.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
     async def _from_somebody(self, request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
@@ -78,7 +81,7 @@ async def _bounded(request: Request, call_next: Callable[[Request], Awaitable[Re
     response: Response
     if not length.isdigit():
         response = error_response(411, "length_required", "send a Content-Length")
-    elif int(length) > _MAX_BODY:
+    elif int(length) > _MAX_BODY and not is_list_upload(request):  # a list is not read into memory, and counted on its way
         response = error_response(413, "body_too_large", f"a body is at most {_MAX_BODY} bytes")
     else:
         response = await call_next(request)

@@ -1,18 +1,20 @@
 """Devices and their results."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from fastapi import APIRouter, Depends
 
-from watchword_server.core.model import Check, DeviceId, DevicePosture, DeviceState, Instant, PostureResult
+from watchword_server.core.model import Check, DeviceId, DevicePosture, DeviceState, Instant, KeyFingerprint, PostureResult
 from watchword_server.core.times import rfc3339
 from watchword_server.doors.operators.authentication import Authentication
 from watchword_server.errors import NotFoundError
 from watchword_server.ports import Clock, DeviceStore
 from watchword_server.services.connections import AttestNow, Connections
 from watchword_server.services.devices import Devices
+from watchword_server.services.judging import is_live
 from watchword_server.services.rules_in_force import RulesInForce
 
 
@@ -33,6 +35,7 @@ class DeviceRoutes:
         router.add_api_route("/devices", self.list, methods=["GET"], dependencies=[read])
         router.add_api_route("/devices/{device_id}/revoke", self.revoke, methods=["POST"], dependencies=[write])
         router.add_api_route("/devices/{device_id}/approve", self.approve, methods=["POST"], dependencies=[write])
+        router.add_api_route("/devices/{device_id}/clear-clone", self.clear_clone, methods=["POST"], dependencies=[write])
         router.add_api_route("/devices/{device_id}/attest", self.attest, methods=["POST"], dependencies=[write])
         router.add_api_route("/results", self.results, methods=["GET"], dependencies=[read])
         return router
@@ -40,7 +43,9 @@ class DeviceRoutes:
     async def list(self) -> dict[str, object]:
         """Every device with what it passes now."""
         connected = {connection.device.id for connection in self.connections}
-        return {"devices": [self._device(posture, connected) for posture in await self.store.devices()]}
+        postures = await self.store.devices()
+        holders = _holders(postures, now=self.clock.now())
+        return {"devices": [self._device(posture, connected, holders) for posture in postures]}
 
     async def revoke(self, device_id: str) -> dict[str, str]:
         """Ends a device for good."""
@@ -51,6 +56,11 @@ class DeviceRoutes:
         """Lets a pending device attest."""
         await self.devices.approve(DeviceId(device_id))
         return {"id": device_id, "state": "active"}
+
+    async def clear_clone(self, device_id: str) -> dict[str, object]:
+        """Forgets that two machines were seen with its key."""
+        await self.devices.clear_key_clone(DeviceId(device_id))
+        return {"id": device_id, "key_cloned_at": None}
 
     async def attest(self, device_id: str) -> dict[str, object]:
         """Asks a connected device to look again now."""
@@ -71,8 +81,12 @@ class DeviceRoutes:
                 raise NotFoundError(f"no device `{device}`: `watchword devices list` shows them")
         return {"results": [result for posture in postures for result in self._results(posture)]}
 
-    def _device(self, posture: DevicePosture, connected: set[DeviceId]) -> dict[str, object]:
+    def _device(
+        self, posture: DevicePosture, connected: set[DeviceId], holders: Mapping[KeyFingerprint, set[DeviceId]]
+    ) -> dict[str, object]:
         device = posture.device
+        proven = {result.proven_key for result in posture.results.values()} & holders.keys()
+        sharing = {other for key in proven if key is not None and device.id in holders[key] for other in holders[key]}
         return {
             "id": device.id,
             "state": device.state.value,
@@ -83,6 +97,8 @@ class DeviceRoutes:
             "key_algorithm": device.key.algorithm.value,
             "enrolled_at": rfc3339(device.enrolled_at),
             "last_seen_at": rfc3339(device.last_seen_at),
+            "key_cloned_at": rfc3339(device.key_cloned_at),
+            "certificate_cloned_with": sorted(sharing - {device.id}),
             "connected": device.id in connected,
             "passed": sorted(result["check"] for result in self._results(posture) if result["standing"] == "passed"),
         }
@@ -94,6 +110,16 @@ class DeviceRoutes:
             for result in posture.results.values()
             if (check := checks.get(result.check_id)) is not None and check.revision == result.check_revision
         ]
+
+
+def _holders(postures: Iterable[DevicePosture], *, now: Instant) -> dict[KeyFingerprint, set[DeviceId]]:
+    """The active devices that prove each key now."""
+    holders: dict[KeyFingerprint, set[DeviceId]] = defaultdict(set)
+    for posture in postures:
+        for result in posture.results.values():
+            if posture.device.state is DeviceState.ACTIVE and result.proven_key is not None and is_live(result.expires_at, now):
+                holders[result.proven_key].add(posture.device.id)
+    return holders
 
 
 def _result(posture: DevicePosture, check: Check, result: PostureResult, *, now: Instant) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """Keys beside certificates, boots, keys to come, revocation lists."""
 
+from typing import Any, Literal
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -9,21 +11,26 @@ down_revision = "0001"
 
 def upgrade() -> None:
     """Adds what is known of keys and of revocation. Rows of before learn theirs with the device's next evidence."""
-    for column in (
+    _add_columns(
+        "devices",
+        "enrolled_by",
         sa.Column("boots", sa.Text()),
         sa.Column("key_cloned_at", sa.Double()),
         sa.Column("pending_key_id", sa.Text()),
         sa.Column("pending_public_key_der", sa.LargeBinary()),
         sa.Column("pending_algorithm", sa.Text()),
         sa.Column("pending_until", sa.Double()),
-    ):
-        op.add_column("devices", column)
+    )
     op.create_index("uq_devices_pending_key_id", "devices", ["pending_key_id"], unique=True)
-    op.add_column("results", sa.Column("proven_key", sa.LargeBinary()))
-    op.add_column("results", sa.Column("certificate_serial", sa.LargeBinary()))
+    _add_columns(
+        "results",
+        "proven_certificate",
+        sa.Column("proven_key", sa.LargeBinary()),
+        sa.Column("certificate_serial", sa.LargeBinary()),
+    )
     op.create_index("ix_results_proven_key", "results", ["proven_key"])
     op.create_index("ix_results_certificate_serial", "results", ["certificate_serial"])
-    op.add_column("certificate_bindings", sa.Column("key_sha256", sa.LargeBinary()))
+    _add_columns("certificate_bindings", "proven_until", sa.Column("key_sha256", sa.LargeBinary()))
     op.create_index("ix_certificate_bindings_key_sha256", "certificate_bindings", ["key_sha256"])
     op.create_table(
         "revocation_lists",
@@ -44,3 +51,11 @@ def upgrade() -> None:
         sa.Column("data", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("certificate_id", "source", "place", "number", name="pk_revocation_list_pieces"),
     )
+
+
+def _add_columns(table: str, after: str, *columns: "sa.Column[Any]") -> None:
+    """Where SQLite is made to write the table anew, its definition is the same as if it had always been so."""
+    recreate: Literal["always", "never"] = "always" if op.get_bind().dialect.name == "sqlite" else "never"
+    with op.batch_alter_table(table, recreate=recreate) as batch:
+        for column in columns:
+            batch.add_column(column, insert_after=after)
