@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PROTOS := proto/watchword/v1/posture.proto proto/watchword/envoy/ext_authz.proto
 APT_PROGRAMS := nginx curl
-BENCHMARKS := decide language load peers revocation
+BENCHMARKS := decide language evidence revocation load peers
 
 .PHONY: demo test test-deps bench check soak format proto clean
 

@@ -36,9 +36,12 @@ def statement(*, nonce: bytes, audience: str, device_id: str, session_id: bytes,
         check_id.encode(),
         hashlib.sha256(certificate_der).digest(),
     )
-    if not all(0 < len(field) <= 0xFFFF for field in fields):
-        raise ValueError("a field of the possession statement is empty or over 65,535 bytes")
-    return b"\x20" * 64 + CONTEXT + b"".join(len(field).to_bytes(2, "big") + field for field in fields)
+    parts = [b"\x20" * 64, CONTEXT]
+    for field in fields:
+        if not 0 < len(field) <= 0xFFFF:
+            raise ValueError("a field of the possession statement is empty or over 65,535 bytes")
+        parts += (len(field).to_bytes(2, "big"), field)
+    return b"".join(parts)
 
 
 def ecdsa_der(raw: bytes, size: int) -> bytes:

@@ -10,6 +10,7 @@ from watchword_server.configuration.document.conditions import Policy as PolicyE
 from watchword_server.configuration.document.destinations import destination_of
 from watchword_server.configuration.document.evidence import Evidence
 from watchword_server.core import facts
+from watchword_server.core.certificates.names import lower_case
 from watchword_server.core.model import CheckId, EvidenceLevel
 from watchword_server.core.rules import (
     NO_DEMAND,
@@ -110,7 +111,7 @@ def build_selector(entry: written.Selector) -> Selector:
         case written.Certificate():
             return AnyClientCertificate()
         case written.CommonName(common_name=common_name):
-            return CommonNameIs(common_name.casefold())
+            return CommonNameIs(lower_case(common_name))
         case written.ServiceToken(token_id=token_id):
             return ServiceTokenIs(token_id)
         case written.AnyValidServiceToken():

@@ -8,6 +8,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from watchword_server.core.certificates.names import lower_case
 from watchword_server.core.facts import LOGIN_METHOD
 from watchword_server.core.language.sets import IpRanges
 from watchword_server.core.lists import Matcher
@@ -285,7 +286,7 @@ def _common_name(common_name: str) -> Condition:
         device = scene.device
         if not device.certificate_possible:
             return None
-        return device.common_name is not None and device.common_name.casefold() == common_name
+        return device.common_name is not None and lower_case(device.common_name) == common_name
 
     return truth
 

@@ -94,7 +94,7 @@ class AnyClientCertificate:
 
 @dataclass(frozen=True, slots=True)
 class CommonNameIs:
-    """Such a certificate with this common name, compared case-insensitively; `common_name` is case-folded."""
+    """Such a certificate with this common name, compared case-insensitively; `common_name` is in ASCII lower case."""
 
     common_name: str
 

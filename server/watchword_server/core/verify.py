@@ -29,6 +29,7 @@ from watchword_server.core.model import (
     EvidenceLevel,
     Goodbye,
     Instant,
+    Inventory,
     JudgedClaim,
     KeyFingerprint,
     KeyRotation,
@@ -121,11 +122,7 @@ def verify_evidence(
     `parse` turns the signed payload into evidence and raises `EvidenceMalformedError`; it sees signed bytes only.
     """
     evidence, believed, key = _believed(envelope, EVIDENCE_TYPE, device, keys_of, expected=expected, now=now, parse=parse)
-    context = replace(
-        _context(evidence, now),
-        hostname=evidence.inventory.hostname,
-        reported_serial_number=evidence.inventory.serial_number,
-    )
+    context = _context(evidence, now, evidence.inventory)
     return VerifiedEvidence(evidence=evidence, device=believed, context=context, promotes_key=key == believed.pending_key)
 
 
@@ -191,21 +188,22 @@ def _believed(
 
 def _signer(envelope: Envelope, payload_type: str, accepted: Sequence[DeviceKey]) -> DeviceKey | None:
     """Which of these keys signed. The envelope's key id only says which one to try first."""
-    for key in sorted(accepted, key=lambda key: key.key_id != envelope.key_id):
+    hinted_first = accepted if len(accepted) == 1 else sorted(accepted, key=lambda key: key.key_id != envelope.key_id)
+    for key in hinted_first:
         if keys.envelope_is_signed_by(key, envelope, payload_type=payload_type):
             return key
     return None
 
 
-def _context(statement: Statement, now: Instant) -> ProofContext:
+def _context(statement: Statement, now: Instant, inventory: Inventory | None = None) -> ProofContext:
     return ProofContext(
         device_id=statement.device_id,
         audience=statement.audience,
         session_id=statement.session_id,
         nonce=statement.nonce,
         received_at=now,
-        hostname=None,
-        reported_serial_number=None,
+        hostname=None if inventory is None else inventory.hostname,
+        reported_serial_number=None if inventory is None else inventory.serial_number,
     )
 
 

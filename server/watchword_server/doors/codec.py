@@ -240,20 +240,21 @@ def _claim(message: wire.CheckEvidence) -> Claim:
 
 
 def _candidate(message: wire.CertificateCandidate) -> Candidate:
-    if not 1 <= len(message.chain) <= _MAX_CHAIN or any(not 0 < len(der) <= _MAX_CERTIFICATE for der in message.chain):
+    chain = tuple(message.chain)
+    if not 1 <= len(chain) <= _MAX_CHAIN or b"" in chain or max(map(len, chain)) > _MAX_CERTIFICATE:
         raise EvidenceMalformedError("a candidate without a certificate, or with too many or too large ones")
     if len(message.possession_signature) > _MAX_SIGNATURE:
         raise EvidenceMalformedError("a signature that is too large")
-    responses = message.ocsp_responses
+    responses = tuple(message.ocsp_responses)
     if len(responses) > _MAX_OCSP_RESPONSES or any(not 0 < len(der) <= _MAX_OCSP_RESPONSE for der in responses):
         raise EvidenceMalformedError("too many OCSP responses, or one that is empty or too large")
     return Candidate(
-        chain=tuple(message.chain),
+        chain=chain,
         location=_text(message.location),
         private_key=_PRIVATE_KEY.get(message.private_key, PrivateKeyState.UNSPECIFIED),
         possession_scheme=_text(message.possession_scheme),
         possession_signature=message.possession_signature,
-        ocsp_responses=tuple(responses),
+        ocsp_responses=responses,
     )
 
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from cryptography import x509
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from watchword_server.core.certificates.names import lower_case
 from watchword_server.core.certificates.parsed import ParsedCertificate, plain
 from watchword_server.core.certificates.refusal import CertificateRefusedError
 from watchword_server.core.model import ClientCertificateConfig
@@ -35,13 +36,13 @@ def check_conditions(certificate: ParsedCertificate, config: ClientCertificateCo
     _check_extended_key_usage(certificate, config.extended_key_usage)
     if config.common_name is not None:
         expected = substitute(config.common_name, subject)
-        names = _common_names(certificate)
-        if expected.casefold() not in {name.casefold() for name in names}:
+        names = certificate.common_names
+        if lower_case(expected) not in set(map(lower_case, names)):
             raise CertificateRefusedError("common_name_mismatch", expected=expected, received=_shown(names))
     if config.subject_alternative_names:
         wanted = [substitute(pattern, subject) for pattern in config.subject_alternative_names]
         found = _alternative_names(certificate)
-        if not {name.casefold() for name in wanted} & {name.casefold() for name in found}:
+        if set(map(lower_case, wanted)).isdisjoint(map(lower_case, found)):
             raise CertificateRefusedError("subject_alternative_name_mismatch", expected=wanted, received=_shown(found))
 
 
@@ -73,15 +74,11 @@ def _check_extended_key_usage(certificate: ParsedCertificate, wanted: tuple[str,
     if not wanted:
         return
     usage = certificate.extension(x509.ExtendedKeyUsage)
-    present = set(usage or ())
+    present = usage or ()
     missing = [name for name in wanted if _EXTENDED_KEY_USAGE[name] not in present]
     if missing:
         received = [_EXTENDED_KEY_USAGE_NAMES.get(oid, oid.dotted_string) for oid in usage or ()]
         raise CertificateRefusedError("extended_key_usage_missing", expected=list(wanted), received=received)
-
-
-def _common_names(certificate: ParsedCertificate) -> list[str]:
-    return [str(attribute.value) for attribute in certificate.subject_name.get_attributes_for_oid(NameOID.COMMON_NAME)]
 
 
 def _alternative_names(certificate: ParsedCertificate) -> list[str]:

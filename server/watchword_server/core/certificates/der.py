@@ -30,6 +30,14 @@ class Outline(NamedTuple):
     extensions: dict[bytes, bytes]
 
 
+class Head(NamedTuple):
+    """What stands first in a certificate, still encoded: all that a signature's check wants, read without the rest."""
+
+    signature_algorithm: bytes  # inside what is signed
+    outer_algorithm: bytes  # beside the signature
+    issuer: bytes
+
+
 def elements(der: bytes, start: int, end: int) -> Iterator[Element]:
     """The elements one after the other from `start` to `end`. Raises `ValueError`."""
     while start < end:
@@ -41,6 +49,19 @@ def elements(der: bytes, start: int, end: int) -> Iterator[Element]:
 def children(der: bytes, parent: Element) -> Iterator[Element]:
     """What an element is made of. Raises `ValueError`."""
     return elements(der, parent.content, parent.end)
+
+
+def head(der: bytes) -> Head:
+    """Raises `ValueError`."""
+    certificate = _element(der, 0, len(der))
+    signed = _element(der, certificate.content, certificate.end)
+    outer = _element(der, signed.end, certificate.end)
+    part = _element(der, signed.content, signed.end)
+    if part.tag == _VERSION:
+        part = _element(der, part.end, signed.end)
+    algorithm = _element(der, part.end, signed.end)  # after the serial number
+    issuer = _element(der, algorithm.end, signed.end)
+    return Head(der[algorithm.start : algorithm.end], der[outer.start : outer.end], der[issuer.start : issuer.end])
 
 
 def outline(der: bytes) -> Outline:

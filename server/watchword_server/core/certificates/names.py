@@ -3,12 +3,15 @@
 Every value of a string type is compared this way, `domainComponent` and `emailAddress` included; others by their bytes.
 """
 
+import string
 import unicodedata
 from typing import Final, NewType
 
 from cryptography import x509
 
 CanonicalName = NewType("CanonicalName", bytes)
+
+_LOWER: Final = {ord(letter): letter.lower() for letter in string.ascii_uppercase}
 
 # RFC 4518, 2.2: what separates words becomes a space, what nobody sees goes.
 _SPACES: Final = "\t\n\x0b\x0c\r\x85"
@@ -19,6 +22,14 @@ _MAPPED: Final[dict[int, str | None]] = {
     **{ord(character): None for character in _INVISIBLE},
     **dict.fromkeys((*range(0x202A, 0x202F), *range(0x2061, 0x2070), *range(0xFE00, 0xFE10))),
 }
+
+
+def lower_case(text: str) -> str:
+    """A text as checks and rules compare it: ASCII letters in lower case, all else as it is.
+
+    `str.casefold` and `str.lower` take letters for others that a CA may tell apart: the long s for `s`, the Kelvin sign for `k`.
+    """
+    return text.translate(_LOWER)
 
 
 def canonical_name(name: x509.Name) -> CanonicalName:

@@ -3,15 +3,16 @@
 import functools
 import hashlib
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import Any, Final, Generic, TypeVar, cast
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.x509.oid import NameOID
 
-from watchword_server.core.certificates.der import Outline, outline
+from watchword_server.core.certificates.der import Head, Outline, head, outline
 from watchword_server.core.certificates.names import CanonicalName, canonical_name
 from watchword_server.core.certificates.refusal import CertificateRefusedError
 from watchword_server.core.model import Fingerprint, Instant
@@ -34,6 +35,19 @@ _E = TypeVar("_E", bound=x509.ExtensionType)
 _T = TypeVar("_T")
 
 
+class _lazy(Generic[_T]):  # noqa: N801 - used as `property` is
+    """A property that is worked out once. `functools.cached_property` holds a lock while it does, before Python 3.12."""
+
+    def __init__(self, read: Callable[[Any], _T]) -> None:
+        self._read = read
+        self._name = read.__name__
+        self.__doc__ = read.__doc__
+
+    def __get__(self, instance: object, owner: type) -> _T:
+        value = instance.__dict__[self._name] = self._read(instance)
+        return value
+
+
 class ParsedCertificate:
     """A certificate whose outside was read: dates, key, serial number. Names and extensions are read when asked for.
 
@@ -47,60 +61,70 @@ class ParsedCertificate:
         self.serial_number: int = certificate.serial_number
         self.not_before = Instant(certificate.not_valid_before_utc.timestamp())
         self.not_after = Instant(certificate.not_valid_after_utc.timestamp())
+        self.may_issue = False  # whether `path_validation.check_issuer` found nothing against it
 
-    @functools.cached_property
+    @_lazy
     def fingerprint(self) -> Fingerprint:
         """SHA-256 of the DER encoding."""
         return fingerprint(self.der)
 
-    @functools.cached_property
+    @_lazy
     def public_key_sha256(self) -> bytes:
         """SHA-256 of the DER SubjectPublicKeyInfo: the same for every certificate of this key."""
         return hashlib.sha256(self.public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).digest()
 
-    @functools.cached_property
+    @_lazy
+    def head(self) -> Head:
+        """The first of its parts as they are encoded."""
+        return _readable(lambda: head(self.der))
+
+    @_lazy
     def outline(self) -> Outline:
         """Its parts as they are encoded."""
         return _readable(lambda: outline(self.der))
 
-    @functools.cached_property
+    @_lazy
     def subject_name(self) -> x509.Name:
         """The subject as it is written."""
         return _readable(lambda: self.x509.subject)
 
-    @functools.cached_property
+    @_lazy
     def issuer_name(self) -> x509.Name:
         """The issuer as it is written."""
         return _readable(lambda: self.x509.issuer)
 
-    @functools.cached_property
+    @_lazy
     def subject(self) -> CanonicalName:
         """The subject as it is compared (RFC 5280, 7.1)."""
         _check_name_length(self.outline.subject)
         return canonical_name(self.subject_name)
 
-    @functools.cached_property
+    @_lazy
     def issuer(self) -> CanonicalName:
         """The issuer as it is compared (RFC 5280, 7.1)."""
         _check_name_length(self.outline.issuer)
         return canonical_name(self.issuer_name)
+
+    @_lazy
+    def common_names(self) -> tuple[str, ...]:
+        """The subject's, most often one."""
+        return tuple(str(attribute.value) for attribute in self.subject_name.get_attributes_for_oid(NameOID.COMMON_NAME))
 
     @property
     def is_self_issued(self) -> bool:
         """Whether subject and issuer are the same name (RFC 5280, 6.1)."""
         return self.subject == self.issuer
 
-    @functools.cached_property
+    @_lazy
     def extensions(self) -> x509.Extensions:
         """All of them."""
         return _readable(lambda: self.x509.extensions)
 
     def extension(self, kind: type[_E]) -> _E | None:
         """The one of this kind; None: there is none."""
-        value = self._values.get(kind)
-        return value if isinstance(value, kind) else None
+        return cast("_E | None", self._values.get(kind))  # by their types
 
-    @functools.cached_property
+    @_lazy
     def _values(self) -> dict[type, x509.ExtensionType]:
         return {type(extension.value): extension.value for extension in self.extensions}
 

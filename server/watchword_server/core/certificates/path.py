@@ -5,6 +5,7 @@
 is the reason. Paths that were found are remembered with the time in which they hold.
 """
 
+import contextlib
 import functools
 import hashlib
 from collections.abc import Collection, Sequence
@@ -23,6 +24,7 @@ from watchword_server.core.certificates.work import Work
 from watchword_server.core.model import Fingerprint, Instant
 
 MAX_INTERMEDIATES: Final = 64  # of the device and of the bundle together
+_SHORTEST: Final = 2
 MAX_PATH_LENGTH: Final = 8  # certificates, the client's and the trusted one included
 _REMEMBERED_PATHS: Final = 16_384
 _READING_COST: Final = 15  # microseconds to parse a certificate, without its names
@@ -46,6 +48,7 @@ class ValidPath:
 _Question = tuple[bytes, bytes, frozenset[x509.ObjectIdentifier], int]
 
 _PATHS: Final[Remembered[_Question, ValidPath]] = Remembered(_REMEMBERED_PATHS)
+_ISSUED: Final[Remembered[tuple[bytes, bytes], ValidPath]] = Remembered(_REMEMBERED_PATHS)  # by both certificates
 _INTERMEDIATES: Final[Remembered[Fingerprint, ParsedCertificate]] = Remembered(1024)  # of paths that hold
 
 
@@ -69,6 +72,11 @@ def find_path(
         return known
     leaf, trusted = parse(chain[0]), parse_issuer(anchor)
     check_not_the_issuer(leaf, trusted)
+    if leaf.head.issuer == trusted.outline.subject and max_length >= _SHORTEST:  # then most often nothing has to be built
+        with contextlib.suppress(CertificateRefusedError):
+            path = _direct_path(leaf, trusted, now=now)
+            _PATHS.put(question, path)
+            return path
     work = Work()
     candidates, unreadable = _candidates((*chain[1:], *intermediates), but={chain[0], anchor}, work=work)
     certificates = build_path(leaf, trusted, candidates, usages, max_length=max_length, unreadable=unreadable, work=work, now=now)
@@ -84,24 +92,28 @@ def issued_by(der: bytes, issuer_der: bytes, *, now: Instant) -> ValidPath:
 
     Raises `CertificateRefusedError`.
     """
-    question = (_digest((der,)), _trust_digest(issuer_der, ()), frozenset[x509.ObjectIdentifier](), 2)
-    known = _PATHS.get(question)
+    question = (der, issuer_der)
+    known = _ISSUED.get(question)
     if known is not None and known.valid_from <= now <= known.valid_until:
         return known
-    certificate, issuer = parse(der), parse_issuer(issuer_der)
-    check_not_the_issuer(certificate, issuer)
-    check_algorithm(certificate)
-    check_key(issuer)
-    check_signature(certificate, issuer)
-    check_path((certificate, issuer), (), work=Work(), now=now)
-    path = _valid_path((certificate, issuer))
-    _PATHS.put(question, path)
+    path = _direct_path(parse(der), parse_issuer(issuer_der), now=now)
+    _ISSUED.put(question, path)
     return path
 
 
 def check_signing_certificate(issuer: ParsedCertificate) -> None:
     """Whether a certificate may sign client certificates at all, at whatever time. Raises `CertificateRefusedError`."""
     check_issuer(issuer)
+
+
+def _direct_path(certificate: ParsedCertificate, issuer: ParsedCertificate, *, now: Instant) -> ValidPath:
+    check_not_the_issuer(certificate, issuer)
+    check_algorithm(certificate)
+    if not issuer.may_issue:
+        check_key(issuer)
+    check_signature(certificate, issuer)
+    check_path((certificate, issuer), (), work=Work(), now=now)
+    return _valid_path((certificate, issuer))
 
 
 def _candidates(ders: Sequence[bytes], *, but: Collection[bytes], work: Work) -> tuple[list[ParsedCertificate], list[Attempt]]:
@@ -133,8 +145,8 @@ def _candidates(ders: Sequence[bytes], *, but: Collection[bytes], work: Work) ->
 def _valid_path(certificates: tuple[ParsedCertificate, ...]) -> ValidPath:
     return ValidPath(
         certificates,
-        valid_from=max(certificate.not_before for certificate in certificates),
-        valid_until=min(certificate.not_after for certificate in certificates),
+        valid_from=max([certificate.not_before for certificate in certificates]),
+        valid_until=min([certificate.not_after for certificate in certificates]),
     )
 
 

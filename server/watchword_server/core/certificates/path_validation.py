@@ -42,16 +42,18 @@ def check_path(path: Sequence[ParsedCertificate], usages: Collection[x509.Object
     work.spend(_PATH_COST)
     leaf, *issuers = path
     for certificate in path:  # only here, and so only of certificates that our CA stands for, is the costly part looked at
-        read_whole(certificate)
+        _ = (certificate.extensions, certificate.subject_name)  # the issuer's name is the subject of the next
     for issuer in issuers:
         check_not_the_issuer(leaf, issuer)
     _check_end_entity(leaf)
-    for certificate in path:
+    unknown = [leaf, *(issuer for issuer in issuers if not issuer.may_issue)]
+    for certificate in unknown:
         _check_understood(certificate)
-    for certificate in path:
+    for certificate in unknown:
         check_key(certificate)
-    for issuer in reversed(issuers):
+    for issuer in reversed(unknown[1:]):
         _check_ca(issuer)
+        issuer.may_issue = True
     _check_path_length(issuers)
     check_name_constraints(path, work)
     check_policies(path)
@@ -67,9 +69,11 @@ def check_path(path: Sequence[ParsedCertificate], usages: Collection[x509.Object
 
 def check_issuer(issuer: ParsedCertificate) -> None:
     """Whether a certificate may sign certificates at all, at whatever time. Raises `CertificateRefusedError`."""
-    check_key(issuer)
-    _check_ca(issuer)
-    _check_understood(issuer)
+    if not issuer.may_issue:
+        check_key(issuer)
+        _check_ca(issuer)
+        _check_understood(issuer)
+        issuer.may_issue = True
 
 
 def check_intermediate(issuer: ParsedCertificate, usages: Collection[x509.ObjectIdentifier], *, now: Instant) -> None:

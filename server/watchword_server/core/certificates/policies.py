@@ -68,9 +68,11 @@ def check_policies(path: Sequence[ParsedCertificate]) -> None:
 
 def _demands(certificate: ParsedCertificate) -> bool:
     """Whether anything in it could make a difference: most certificates demand no policy and map none."""
-    return certificate.extension(x509.PolicyConstraints) is not None or any(
-        extension.oid == POLICY_MAPPINGS for extension in certificate.extensions
-    )
+    if certificate.extension(x509.PolicyConstraints) is not None:
+        return True
+    # The library does not know policy mappings.
+    unknown = certificate.extension(x509.UnrecognizedExtension) is not None
+    return unknown and any(extension.oid == POLICY_MAPPINGS for extension in certificate.extensions)
 
 
 def _next_level(state: _State, certificate: ParsedCertificate, *, any_counts: bool) -> dict[_Policy, frozenset[_Policy]]:

@@ -85,7 +85,8 @@ class RevocationList:
     """A list whose signature, issuer and extensions were verified when it was read. Times are looked at when it is used.
 
     `issuer` is the CA whose certificates it covers. `base_number` is set in a delta list: the least number of a complete list
-    that it adds to. `signer` None: the CA's own key signed it.
+    that it adds to. `signer` None: the CA's own key signed it. `is_stored` False: it is on its way into the store; what it
+    revokes is revoked already, but it takes nothing back and vouches for nothing yet.
     """
 
     issuer: IssuerKey
@@ -97,6 +98,7 @@ class RevocationList:
     entries: SerialIndex
     scope: ListScope = EVERYTHING
     signer: ListSigner | None = None
+    is_stored: bool = True
 
 
 class OcspStatus(NamedTuple):

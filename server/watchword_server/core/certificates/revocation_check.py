@@ -36,7 +36,7 @@ def check_revocation(
     Any word of a revocation counts: that of a list past its end too, and of a list whose scope the certificate is not in (serial
     numbers are unique to an issuer). What takes it back is of the same kind, of the same scope, current and strictly newer:
     another complete list, another delta list over the same base, or `removeFromCRL` in a delta list that adds to the list where
-    the certificate is on hold (RFC 5280, 5.2.4). That a certificate is good counts only from what is current and in scope, and
+    the certificate is on hold (RFC 5280, 5.2.4). A list that is not stored yet only revokes. That a certificate is good counts only from what is current and in scope, and
     for no longer than a delta list that adds to the list.
 
     Returns until when that is known, where the policy requires to know; else None. Raises `CertificateRefusedError`:
@@ -121,7 +121,7 @@ class _Link:
         known, why = self.known, list[str]()
         best: Instant | None = None
         for listed in known.lists:
-            if listed.base_number is None:
+            if listed.base_number is None and listed.is_stored:
                 until = self._list_holds_until(listed, known.lists, why)
                 best = until if best is None or (until is not None and until > best) else best
         status = known.responses.get(self.certificate.serial_number)
@@ -166,7 +166,8 @@ def _entries(lists: Sequence[RevocationList], serial_number: int, now: Instant) 
         if any(_supersedes(other, listed, now) for other in lists):
             continue
         if revoked.reason is RevocationReason.CERTIFICATE_HOLD and any(
-            _adds_to(delta, listed) and _is_current(delta, now) and _lifts(delta, serial_number) for delta in lists
+            delta.is_stored and _adds_to(delta, listed) and _is_current(delta, now) and _lifts(delta, serial_number)
+            for delta in lists
         ):
             continue
         yield listed, revoked
@@ -174,7 +175,9 @@ def _entries(lists: Sequence[RevocationList], serial_number: int, now: Instant) 
 
 def _supersedes(newer: RevocationList, older: RevocationList, now: Instant) -> bool:
     """Whether all that the older one says is said again, or taken back, by the newer one."""
-    if newer.scope != older.scope or newer.this_update <= older.this_update or not _is_current(newer, now):
+    if not newer.is_stored or not _is_current(newer, now):
+        return False
+    if newer.scope != older.scope or newer.this_update <= older.this_update:
         return False
     if newer.base_number is None and older.base_number is None:
         return newer.number is None or older.number is None or newer.number >= older.number
@@ -198,7 +201,7 @@ def _adds_to(delta: RevocationList, base: RevocationList) -> bool:
 
 def _newest_delta(base: RevocationList, lists: Sequence[RevocationList]) -> list[RevocationList]:
     """The delta list that brings a complete list up to date, if there is any."""
-    fitting = [delta for delta in lists if _adds_to(delta, base)]
+    fitting = [delta for delta in lists if delta.is_stored and _adds_to(delta, base)]
     return sorted(fitting, key=lambda delta: delta.this_update)[-1:]
 
 
@@ -243,7 +246,7 @@ def _signer_holds_until(listed: RevocationList, signer: ListSigner, view: Revoca
         min(other.next_update, signer.not_after)
         for other in lists
         if other.signer is None and other.base_number is None and other.scope.end_entities and other.scope.authorities
-        if other.scope.places is None and _is_current(other, now)
+        if other.is_stored and other.scope.places is None and _is_current(other, now)
     ]
     return max(ends, default=None)
 
