@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PROTOS := proto/watchword/v1/posture.proto proto/watchword/envoy/ext_authz.proto
-APT_PROGRAMS := nginx curl
+APT_PROGRAMS := nginx curl openssl
 BENCHMARKS := decide language evidence revocation load peers
 
 .PHONY: demo test test-deps bench check soak format proto clean

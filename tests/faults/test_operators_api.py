@@ -28,11 +28,15 @@ ROUTES: Final[tuple[tuple[str, str, dict[str, Any] | None, str], ...]] = (  # me
     ("GET", "/decisions/dcn_000000000000000000000000/explanation", None, "read"),
     ("POST", "/decisions/explain", {"url": "https://wiki.corp.example/"}, "read"),
     ("GET", "/rules/stats", None, "read"),
+    ("GET", "/certificates", None, "read"),
     ("GET", "/enrollment-tokens", None, "read"),
     ("GET", "/service-tokens", None, "read"),
     ("POST", f"/devices/{NOBODY}/revoke", {}, "write"),
     ("POST", f"/devices/{NOBODY}/approve", {}, "write"),
+    ("POST", f"/devices/{NOBODY}/clear-clone", {}, "write"),
     ("POST", f"/devices/{NOBODY}/attest", {}, "write"),
+    ("POST", "/certificates/nobody/crl", {}, "write"),
+    ("POST", "/certificates/nobody/refresh", {}, "write"),
     ("POST", "/rules/apply", {"document": {}, "dry_run": True}, "write"),
     ("POST", "/enrollment-tokens", {}, "write"),
     ("POST", "/service-tokens/nobody/credential", {}, "write"),
@@ -114,7 +118,7 @@ async def test_this_list_of_routes_is_whole(tmp_path: Path, pki: Pki) -> None:
     """A new route has to say here who may."""
     async with World.open(tmp_path, pki) as world:
         door = world.house.operators
-        routers = [part.router(door.authentication) for part in (door.rules, door.devices, door.tokens)]
+        routers = [part.router(door.authentication) for part in (door.rules, door.devices, door.tokens, door.certificates)]
     served = [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
     assert len(served) == len(ROUTES)
     for method, path, _, _ in ROUTES:

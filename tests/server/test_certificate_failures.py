@@ -183,7 +183,8 @@ def test_every_reason_of_a_certificate_has_its_lie() -> None:
     # A certificate that must not be a CA cannot be uploaded as one: tests/core/test_certificates.py looks at it alone.
     # tests/certificates looks at what takes a path through other CAs, or constraints of one.
     of_paths = {"chain_incomplete", "chain_too_long", "chain_too_complex", "path_length_exceeded", "name_constraints_violated"}
-    assert told | {"issuer_not_a_ca", "policy_required"} | of_paths == set(ORDER)
+    of_revocation = {"certificate_revoked", "issuer_revoked", "revocation_unknown"}  # tests/revocation, test_revocation.py
+    assert told | {"issuer_not_a_ca", "policy_required"} | of_paths | of_revocation == set(ORDER)
 
 
 @pytest.mark.parametrize(
