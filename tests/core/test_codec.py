@@ -212,6 +212,12 @@ EDGES: Final[dict[str, tuple[wire.Evidence, wire.Evidence]]] = {
     ),
     "bytes of a certificate, at least": (_candidate(chain=[b"d"]), _candidate(chain=[b"der", b""])),
     "bytes of a proof": (_candidate(possession_signature=bytes(2048)), _candidate(possession_signature=bytes(2049))),
+    "OCSP responses, at most": (_candidate(ocsp_responses=[b"der"] * 4), _candidate(ocsp_responses=[b"der"] * 5)),
+    "bytes of an OCSP response, at most": (
+        _candidate(ocsp_responses=[bytes(16 * 1024)]),
+        _candidate(ocsp_responses=[bytes(16 * 1024 + 1)]),
+    ),
+    "bytes of an OCSP response, at least": (_candidate(ocsp_responses=[b"d"]), _candidate(ocsp_responses=[b""])),
     "a location's length": (_candidate(location="x" * MAX_TEXT), _candidate(location="x" * (MAX_TEXT + 1))),
     "a location's characters": (_candidate(location="/etc/Zürich \u4e2d"), _candidate(location="/etc/\x9b2J")),
     "a scheme's characters": (_candidate(possession_scheme="ed25519"), _candidate(possession_scheme="ed\t25519")),
