@@ -83,6 +83,7 @@ class House:
         try:
             house = cls._build(data_dir, settings, store, logs)
             await house.rules.load()
+            await house.revocation_sources.revocation.resume()
         except BaseException:
             for log in logs:
                 log.close()

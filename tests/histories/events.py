@@ -37,6 +37,16 @@ class Attest:
 
 
 @dataclass(frozen=True, slots=True)
+class SayGoodbye:
+    """A device ends all that it proved. `session`, `lie` and `delay` as above."""
+
+    device: str
+    session: str = "same"
+    delay: int = 0
+    lie: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Wait:
     """Nobody says anything."""
 
@@ -122,6 +132,7 @@ class Restart:
 
 Event = (
     Attest
+    | SayGoodbye
     | Wait
     | StepWallClock
     | ChangeCheck
@@ -178,7 +189,8 @@ _USES: Final = {  # what goes through which method of the store
     "posture": "attest",
 }
 _KINDS: Final = {
-    "attest": 50,
+    "attest": 49,
+    "goodbye": 4,
     "wait": 22,
     "clock": 4,
     "check": 7,
@@ -227,6 +239,14 @@ def _event(dice: random.Random, kind: str, shown: list[str]) -> Event:  # one br
     match kind:
         case "attest":
             return _attest(dice, shown)
+        case "goodbye":
+            odd = dice.random() < 0.15
+            return SayGoodbye(
+                dice.choice((*DEVICES[:2], *DEVICES)),
+                session=dice.choices(("same", "new", "older"), (6, 3, 1))[0],
+                delay=0 if not odd else dice.choice((0, 60, 61)),
+                lie="" if not odd else dice.choice(("", "other_key", "old_nonce", "other_device")),
+            )
         case "wait":
             return Wait(dice.choice(_WAITS))
         case "clock":

@@ -2,10 +2,10 @@
 
 import itertools
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
+from histories import remembered
 from histories.events import (
     AddCas,
     Attest,
@@ -17,6 +17,7 @@ from histories.events import (
     RemoveCa,
     Restart,
     RevokeDevice,
+    SayGoodbye,
     Shown,
     Step,
     StepWallClock,
@@ -24,13 +25,11 @@ from histories.events import (
     WithdrawList,
 )
 from histories.memory_store import MemoryStore
+from histories.messages import AUDIENCE, Messages, Place
 from histories.oracle import Line, ListInForce, Oracle
 from histories.pool import Pool
 from histories.rules import APPLICATIONS, PolicyRules, RulesState, document
-from support.signing import possession_scheme, public_key_der, sign_envelope, sign_possession
-from watchword import possession
-from watchword.envelope import EVIDENCE_TYPE, pre_authentication_encoding
-from watchword.v1 import posture_pb2 as wire
+from support.signing import public_key_der
 from watchword_server.adapters.cache import PostureCache
 from watchword_server.adapters.clock import SystemClock
 from watchword_server.configuration.book import EMPTY_BOOK, RuleBook
@@ -47,40 +46,33 @@ from watchword_server.core.certificates.revocation import (
 )
 from watchword_server.core.model import (
     AccessRequest,
-    CheckId,
     Device,
     DeviceId,
     DeviceState,
     Envelope,
     Instant,
 )
-from watchword_server.core.session import AttestSession, ChallengeRequested, EnvelopeReceived, Hello, JudgeEnvelope, SendChallenge
+from watchword_server.core.session import (
+    AttestSession,
+    ChallengeRequested,
+    EnvelopeReceived,
+    Hello,
+    JudgeEnvelope,
+    SendChallenge,
+    TakeGoodbye,
+)
 from watchword_server.core.snapshot import EMPTY_SNAPSHOT, RuleSnapshot
-from watchword_server.doors.codec import parse_evidence
 from watchword_server.errors import EvidenceRejectedError, NotFoundError, ServiceError, StaleChallengeError, WatchwordError
 from watchword_server.services.connections import Connections
 from watchword_server.services.decisions import Decisions
 from watchword_server.services.devices import Devices
+from watchword_server.services.leaving import Leaving
 from watchword_server.services.rejudging import Rejudging
 from watchword_server.services.resolving import Presented, Resolver
 from watchword_server.services.revocation_in_force import RevocationInForce
 from watchword_server.services.rules import Rules
 from watchword_server.services.rules_in_force import RulesInForce
 from watchword_server.services.verifier import Verifier
-
-AUDIENCE: Final = "watchword/histories"
-
-
-class NoThreads(ThreadPoolExecutor):
-    """Does at once what would be done beside the event loop: a history is the same whenever it is played."""
-
-    def submit(self, work: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
-        done: Future[Any] = Future()
-        try:
-            done.set_result(work(*args, **kwargs))
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is the caller's
-            done.set_exception(error)
-        return done
 
 
 class _NoLog:
@@ -112,6 +104,7 @@ class Server:
     clock: SystemClock
     rules: Rules
     verifier: Verifier
+    leaving: Leaving
     rejudging: Rejudging
     devices: Devices
     decisions: Decisions
@@ -128,20 +121,22 @@ class Server:
         def fresh_bytes(length: int) -> bytes:
             return next(counter).to_bytes(length)
 
+        verifier = Verifier(
+            store=store,
+            memory=memory,
+            rules=in_force,
+            revocation=revocation,
+            rejudging=rejudging,
+            clock=clock,
+            posture_log=log,
+            parse=remembered.parse_evidence,
+            stand_in_epoch=lambda _: 0,
+        )
         return cls(
             clock=clock,
             rules=Rules(store, in_force, rejudging, connections, clock, 100.0, _book=book),
-            verifier=Verifier(
-                store=store,
-                memory=memory,
-                rules=in_force,
-                revocation=revocation,
-                rejudging=rejudging,
-                clock=clock,
-                posture_log=log,
-                parse=parse_evidence,
-                stand_in_epoch=lambda _: 0,
-            ),
+            verifier=verifier,
+            leaving=Leaving(verifier, remembered.parse_goodbye),
             rejudging=rejudging,
             devices=Devices(store, memory, rejudging, in_force, connections, clock),
             decisions=Decisions(in_force, Resolver(memory, revocation, store), clock, fresh_bytes, log),
@@ -153,6 +148,7 @@ class Stage:
     """What all histories begin with: rules in force, devices enrolled, nothing proven."""
 
     pool: Pool
+    messages: Messages
     entries: dict[tuple[str, str], Any]
     book: RuleBook
     snapshot: RuleSnapshot
@@ -171,7 +167,7 @@ class Stage:
             state, at = DeviceState.ACTIVE, Instant(pool.start)
             devices[DeviceId(name)] = Device(DeviceId(name), device_key, state, "linux", name, None, epoch=0, enrolled_at=at)
         in_force = server.rules.in_force.current
-        return cls(pool, store.entries, server.rules._book, in_force, devices, store.revision)
+        return cls(pool, Messages(pool), store.entries, server.rules._book, in_force, devices, store.revision)
 
     def store(self) -> MemoryStore:
         """A store as a history finds it."""
@@ -225,6 +221,7 @@ class Playing:
     server: Server
     tally: Tally
     streams: dict[str, list[_Stream]] = field(default_factory=dict)
+    opened: int = 0  # streams
     generation: int = 0
     lists: dict[str, ListInForce] = field(default_factory=dict)  # as the server was given them
     late: bool = False  # the store failed while claims were judged again: the server tries again
@@ -277,6 +274,8 @@ class Playing:
         match event:
             case Attest():
                 return await self._attest(event)
+            case SayGoodbye():
+                return await self._say_goodbye(event)
             case Wait(seconds):
                 self._pass(seconds)
             case StepWallClock(seconds):
@@ -327,26 +326,49 @@ class Playing:
     # ---- Devices --------------------------------------------------------------------------------------------------------
 
     async def _attest(self, event: Attest) -> str | None:
+        said = {check: shown for check, shown in (("first", event.first), ("second", event.second)) if shown is not None}
+        said_again = event.lie == "replay"
+        return await self._tell(
+            event,
+            lambda stream: stream.last_envelope if said_again else self._evidence(stream, event, said),
+            took=lambda line: self.oracle.took(line, said, event.age),
+            failed=lambda line, kept: self.oracle.failed_to_take(line, said, event.age, kept=kept),
+        )
+
+    async def _say_goodbye(self, event: SayGoodbye) -> str | None:
+        return await self._tell(
+            event,
+            lambda stream: self.stage.messages.goodbye(self._place(stream, event.device, event.lie)),
+            took=self.oracle.saw_leave,
+            failed=lambda line, kept: self.oracle.failed_to_see_leave(line, kept=kept),
+        )
+
+    async def _tell(
+        self,
+        event: Attest | SayGoodbye,
+        message: Callable[[_Stream], Envelope | None],
+        *,
+        took: Callable[[Line], None],
+        failed: Callable[[Line, bool], None],
+    ) -> str | None:
+        """A device answers a challenge on one of its streams; what came of it, the oracle is told."""
         stream = await self._stream(event)
         if stream is None:
             return None
-        said = {check: shown for check, shown in (("first", event.first), ("second", event.second)) if shown is not None}
         stream.last_nonce = stream.challenge.challenge.nonce
         asked = stream.session.handle(ChallengeRequested(), now=self.server.clock.now())
         assert isinstance(asked, SendChallenge)
         stream.challenge = asked
         asked_at = self.oracle.time
         self._pass(event.delay)
-        envelope = stream.last_envelope if event.lie == "replay" else self._envelope(stream, event, said)
+        envelope = message(stream)
         if envelope is None:
             return None
         believable = self.oracle.believes(stream.line, asked_at=asked_at, lie=event.lie)
-        action = stream.session.handle(EnvelopeReceived(envelope), now=self.server.clock.now())
-        assert isinstance(action, JudgeEnvelope)
         breaks, after = self.store.fails, self.store.fails_after
         self.tally.sent += 1
         try:
-            await self.server.verifier.accept(stream.session, action)
+            await self._judge(stream.session, envelope)
         except StaleChallengeError:
             return None
         except EvidenceRejectedError:
@@ -354,21 +376,32 @@ class Playing:
             return None
         except ServiceError:
             if believable and breaks == "commit_evidence":
-                self.oracle.failed_to_take(stream.line, said, event.age, kept=after)
+                failed(stream.line, after)
             return None
         if not believable:
-            return "evidence was taken that must not be believed"
+            return f"what must not be believed was: {event}"
         self.tally.accepted += 1
         stream.last_envelope = envelope
-        self.oracle.took(stream.line, said, event.age)
+        took(stream.line)
+        if isinstance(event, SayGoodbye):
+            self.streams[event.device].remove(stream)
         return None
 
-    async def _stream(self, event: Attest) -> _Stream | None:
+    async def _judge(self, session: AttestSession, envelope: Envelope) -> None:
+        match session.handle(EnvelopeReceived(envelope), now=self.server.clock.now()):
+            case JudgeEnvelope() as action:
+                await self.server.verifier.accept(session, action)
+            case TakeGoodbye() as action:
+                await self.server.leaving.goodbye(session, action)
+            case action:
+                raise AssertionError(action)
+
+    async def _stream(self, event: Attest | SayGoodbye) -> _Stream | None:
         known = self.streams.setdefault(event.device, [])
         if known and event.session != "new":
             return known[-2] if event.session == "older" and len(known) > 1 else known[-1]
-        counter = self.tally.sent * 100 + len(known)
-        session = AttestSession(AUDIENCE, 60.0, _Counting(counter))
+        self.opened += 1
+        session = AttestSession(AUDIENCE, 60.0, _Counting(self.opened))
         device_id = DeviceId(event.device)
         try:
             epoch = await self.server.verifier.stored_epoch(device_id)
@@ -379,55 +412,22 @@ class Playing:
         known.append(_Stream(session, self.oracle.opens(event.device), challenge))
         return known[-1]
 
-    def _envelope(self, stream: _Stream, event: Attest, said: Mapping[str, tuple[Shown, ...]]) -> Envelope:
-        pool, sent = self.stage.pool, stream.challenge
-        names = {check.name: check.id for check in self.server.rules.in_force.current.rules.checks.values()}
-        nonce = stream.last_nonce if event.lie == "old_nonce" else sent.challenge.nonce
-        device = {"laptop-a": "laptop-b"}.get(event.device, "laptop-a") if event.lie == "other_device" else event.device
-        key = pool.wrong_key if event.lie == "other_key" else pool.device_keys[event.device]
-        evidence = wire.Evidence(
-            device_id=device,
-            key_id=self.stage.devices[DeviceId(event.device)].key.key_id,
-            audience=AUDIENCE,
+    def _evidence(self, stream: _Stream, event: Attest, said: Mapping[str, tuple[Shown, ...]]) -> Envelope:
+        ids = {check.name: check.id for check in self.server.rules.in_force.current.rules.checks.values()}
+        claims = tuple((ids[check], shown) for check, shown in said.items())
+        return self.stage.messages.evidence(self._place(stream, event.device, event.lie), event.age, claims)
+
+    def _place(self, stream: _Stream, device: str, lie: str) -> Place:
+        sent = stream.challenge
+        return Place(
+            device={"laptop-a": "laptop-b"}.get(device, "laptop-a") if lie == "other_device" else device,
+            key_id=self.stage.devices[DeviceId(device)].key.key_id,
+            signed_by="nobody" if lie == "other_key" else device,
             session_id=sent.session_id,
             epoch=sent.epoch,
-            nonce=nonce,
+            nonce=stream.last_nonce if lie == "old_nonce" else sent.challenge.nonce,
             sequence=stream.session.sequence + 1,
-            inventory=wire.Inventory(platform="linux", hostname=event.device),
-            checks=[
-                wire.CheckEvidence(
-                    check_id=names[check],
-                    age_ms=event.age * 1000,
-                    client_certificate=wire.ClientCertificateEvidence(
-                        candidates=[self._candidate(one, names[check], device, sent, nonce) for one in shown]
-                    ),
-                )
-                for check, shown in said.items()
-            ],
         )
-        payload = evidence.SerializeToString()
-        return Envelope(payload, EVIDENCE_TYPE, "", sign_envelope(key, pre_authentication_encoding(EVIDENCE_TYPE, payload)))
-
-    def _candidate(
-        self, shown: Shown, check_id: CheckId, device: str, sent: SendChallenge, nonce: bytes
-    ) -> wire.CertificateCandidate:
-        credential = self.stage.pool.certificates[shown.certificate].credential
-        candidate = wire.CertificateCandidate(chain=credential.chain, location="/etc/corp/client.pem")
-        if shown.proof == "missing":
-            return candidate
-        key = self.stage.pool.wrong_key if shown.proof == "other_key" else credential.key
-        statement = possession.statement(
-            nonce=bytes(32) if shown.proof == "other_nonce" else nonce,
-            audience=AUDIENCE,
-            device_id=device,
-            session_id=sent.session_id,
-            check_id=check_id,
-            certificate_der=credential.der,
-        )
-        scheme = possession_scheme(credential.key) or ""
-        candidate.possession_scheme = scheme
-        candidate.possession_signature = sign_possession(key, scheme, statement)
-        return candidate
 
     async def _revoke(self, device: str) -> None:
         breaks, after = self.store.fails, self.store.fails_after

@@ -42,6 +42,13 @@ class _Row:
     judged: JudgedClaim | None = None
     proven_until: dict[tuple[Fingerprint, KeyFingerprint], Instant | None] = field(default_factory=dict)
 
+    def end(self, at: Instant) -> None:
+        """Neither the claim nor what it proved holds any longer."""
+        self.judged = None
+        for proven, until in self.proven_until.items():
+            if until is None or until > at:
+                self.proven_until[proven] = at
+
 
 @dataclass(slots=True)
 class MemoryStore:
@@ -179,6 +186,10 @@ class MemoryStore:
             boots=commit.boots,
             key_cloned_at=commit.key_cloned_at,
         )
+        if commit.leaves:
+            for (of_device, _), row in self.rows.items():
+                if of_device == device.id:
+                    row.end(commit.seen_at)
         for judged in commit.judged:
             self._put(device.id, judged, ended_at=commit.seen_at)
         return self._changed(commit.seen_at)
@@ -197,10 +208,8 @@ class MemoryStore:
 
     def _put(self, device_id: DeviceId, judged: JudgedClaim, *, ended_at: Instant) -> None:
         row = self.rows.setdefault((device_id, judged.result.check_id), _Row())
+        row.end(ended_at)
         row.judged = judged
-        for proven, until in row.proven_until.items():
-            if until is None or until > ended_at:
-                row.proven_until[proven] = ended_at
         if judged.proven_certificate is not None and judged.proven_key is not None:
             row.proven_until[judged.proven_certificate, judged.proven_key] = judged.result.expires_at
 

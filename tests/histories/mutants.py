@@ -3,6 +3,8 @@
 import importlib
 import inspect
 import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FunctionType
 from typing import Final
@@ -17,7 +19,8 @@ class Mutant:
     text: str
     instead: str
 
-    def apply(self) -> None:
+    @contextmanager
+    def applied(self) -> Iterator[None]:
         """Changes the function for whoever has it already. Raises `LookupError` if the text does not stand there once."""
         module = importlib.import_module(f"watchword_server.{self.module}")
         found: object = module
@@ -29,7 +32,11 @@ class Mutant:
             raise LookupError(f"`{self.text}` stands {source.count(self.text)} times in `{self.function}`")
         changed: dict[str, FunctionType] = {}
         exec(source.replace(self.text, self.instead), found.__globals__, changed)
-        found.__code__ = changed[found.__name__].__code__
+        before, found.__code__ = found.__code__, changed[found.__name__].__code__
+        try:
+            yield
+        finally:
+            found.__code__ = before
 
 
 _STANDING: Final = ("core.posture", "standing_of")
@@ -54,6 +61,7 @@ MUTANTS: Final = {
     ),
     "a key is alive on one device": Mutant("services.resolving", "Resolver._bound_device", "len(holders) > 1", "False"),
     "a challenge ages": Mutant("core.verify", "_is_stale", "challenge is None or now", "challenge is None or 0 * now"),
+    "a goodbye ends every result": Mutant("services.leaving", "Leaving.goodbye", "in posture.results.values()", "in ()"),
     "time does not go back": Mutant(
         "adapters.clock", "SystemClock._advance", "max(wall, self._last + (tick - self._last_tick))", "wall"
     ),

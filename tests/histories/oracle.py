@@ -99,6 +99,26 @@ class Oracle:
         if kept:
             self._claim(line)
 
+    def saw_leave(self, line: Line) -> None:
+        """A goodbye was taken: from now on the device has shown nothing."""
+        self._claim(line)
+        line.holds = True
+        self.newest = {key: (self._nothing(),) if key[0] == line.device else said for key, said in self.newest.items()}
+
+    def failed_to_see_leave(self, line: Line, *, kept: bool) -> None:
+        """The store failed while a goodbye was committed. What is surely there ends all the same, the rest if it was kept."""
+        for key, said in self.newest.items():
+            if key[0] == line.device:
+                if len(said) == 1:
+                    self.failing.add(key)
+                if kept:
+                    self.newest[key] = (self._nothing(), *said)
+        if kept:
+            self._claim(line)
+
+    def _nothing(self) -> Said:
+        return Said((), self.time, 0)
+
     def changes_rules(self, change: Callable[[RulesState], RulesState], *, succeeded: bool, kept: bool) -> None:
         """An operator changed the rules; with a failure, what was kept takes effect at once, later, or at the next start."""
         self.blurs()

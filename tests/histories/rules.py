@@ -62,8 +62,18 @@ class RulesState:
         return replace(self, cas=frozenset({other}), checks=checks)
 
 
+_documents: Final[dict[object, dict[str, Any]]] = {}
+
+
 def document(state: RulesState, pool: Pool) -> dict[str, Any]:
-    """The rule file that says `state`."""
+    """The rule file that says `state`; the same object for the same, so do not change it."""
+    question = (id(pool), state.cas, tuple(state.checks.items()), tuple(state.policies.items()))
+    if question not in _documents:
+        _documents[question] = _document(state, pool)
+    return _documents[question]
+
+
+def _document(state: RulesState, pool: Pool) -> dict[str, Any]:
     return {
         "certificates": [{"name": name, "pem": pool.authorities[name].pem.decode()} for name in sorted(state.cas)],
         "checks": [_check(name, rules) for name, rules in state.checks.items()],

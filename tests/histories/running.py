@@ -3,15 +3,17 @@
 import asyncio
 import gc
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import structlog
 
+from histories.at_once import AtOnce
 from histories.events import History, make_history
-from histories.house import NoThreads, Playing, Stage, Tally, Wrong
+from histories.house import Playing, Stage, Tally, Wrong
 from histories.mutants import MUTANTS
 from histories.pool import Pool
+from histories.remembered import remember
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,20 +39,31 @@ class Report:
     failure: Failure | None
 
 
-def play_all(seeds: Iterable[int], mutant: str | None = None) -> Report:
-    """Plays the histories of these seeds in this process, up to the first that goes wrong.
+def play_all(seeds: Iterable[int]) -> Report:
+    """Plays the histories of these seeds in this process, up to the first that goes wrong."""
+    with _runner() as runner:
+        return runner.run(_play_all(seeds))
 
-    `mutant`: one of `histories.mutants`, in force in this process from now on.
-    """
-    if mutant is not None:
-        MUTANTS[mutant].apply()
+
+def unnoticed(mutants: Iterable[str], seeds: Sequence[int]) -> list[str]:
+    """Those of `histories.mutants` with which none of these histories goes wrong in this process."""
+    missed = []
+    with _runner() as runner:
+        for name in mutants:
+            with MUTANTS[name].applied():
+                if runner.run(_play_all(seeds, shorten=False)).failure is None:
+                    missed.append(name)
+    return missed
+
+
+def _runner() -> asyncio.Runner:
+    remember()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    return asyncio.run(_play_all(seeds))
+    return asyncio.Runner(loop_factory=AtOnce)
 
 
-async def _play_all(seeds: Iterable[int]) -> Report:
-    asyncio.get_running_loop().set_default_executor(NoThreads())
-    stage = await Stage.set(Pool.make())
+async def _play_all(seeds: Iterable[int], *, shorten: bool = True) -> Report:
+    stage = await _stage()
     tally, count = Tally(), 0
     gc.freeze()
     gc.set_threshold(50_000)  # what a history leaves behind is small, and looking through it often takes a tenth of the time
@@ -58,9 +71,20 @@ async def _play_all(seeds: Iterable[int]) -> Report:
         history = make_history(seed)
         wrong = await Playing.begin(stage, tally).play(history)
         count += 1
+        await asyncio.sleep(0)  # what is left to do in the loop
         if wrong is not None:
-            return Report(count, tally, Failure(seed, wrong, await _shortest(stage, history)))
+            return Report(count, tally, Failure(seed, wrong, await _shortest(stage, history) if shorten else history))
     return Report(count, tally, None)
+
+
+_stages: list[Stage] = []
+
+
+async def _stage() -> Stage:
+    """The same for all in this process."""
+    if not _stages:
+        _stages.append(await Stage.set(Pool.make()))
+    return _stages[0]
 
 
 async def _shortest(stage: Stage, history: History) -> History:

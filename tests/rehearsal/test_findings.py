@@ -223,6 +223,11 @@ def test_a_bypass_beside_posture(tmp_path: Path, other: Any, found: list[str]) -
 def test_what_is_true_of_the_whole(tmp_path: Path) -> None:
     assert codes(tmp_path, unmatched="allow") == ["unmatched-allow"]
     assert codes(tmp_path, checks=[a_check(expiration="never")]) == ["never-expires"]
+    certificate = a_document()["certificates"][0]
+    required = a_check(input={**a_check()["input"], "revocation": "require"})
+    assert codes(tmp_path, checks=[required]) == ["no-list-named"]
+    for places in ({"crl": {"path": "/srv/pki/ca.crl"}}, {"ocsp": {"url": "http://ocsp.corp.example/"}}):
+        assert codes(tmp_path, checks=[required], certificates=[{**certificate, **places}]) == []
     assert codes(tmp_path) == []
 
 

@@ -14,9 +14,11 @@ from services.world import World, inlined
 from support.crls import MINUTE, make_list
 from support.pki import HOUR, Pki
 from support.rules import wiki_rules
+from watchword_server.core.model import Instant
 from watchword_server.errors import ConflictError, NotFoundError, RevocationReadError, StoreUnavailableError
-from watchword_server.ports import ListSource
-from watchword_server.services.revocation import KeptList, Revocation, Slot
+from watchword_server.ports import ListSource, StoredRevocationList
+from watchword_server.services.revocation import Revocation
+from watchword_server.services.revocation_places import KeptList, Slot
 
 CA = "corp-device-ca"
 
@@ -205,3 +207,112 @@ async def test_a_list_that_is_too_long_is_not_read_to_its_end(tmp_path: Path, pk
             await lists(world).upload(CA, endless())
         assert taken == 11
         assert list(lists(world).inbox.iterdir()) == []
+
+
+@pytest.mark.parametrize("away", ["claims", "commit_rejudged", "commit_revocation_list"])
+async def test_a_store_that_is_away_for_a_moment_delays_no_revocation_for_longer(tmp_path: Path, pki: Pki, away: str) -> None:
+    """Nobody brings the list again: what it revokes reaches the stored results as soon as there is a store."""
+    credential = pki.issuing.issue()
+    async with opened(tmp_path, pki) as world:
+        lists(world).retry_seconds = 0.01
+        device = await world.device("laptop-1", credential)
+        await world.attest(device)
+        assert (await world.ask(credential)).allowed
+        with world.failing(away), pytest.raises(StoreUnavailableError):
+            await upload(world, make_list(pki.issuing, [credential]))
+        assert (await world.ask(credential)).reason == "certificate_revoked"
+        await settled(world)
+        stored = await world.stored(device)
+        assert stored is not None
+        assert stored.reason == "certificate_revoked"
+        assert len(await world.house.store.revocation_lists()) == 1
+
+
+async def test_what_a_list_takes_back_or_vouches_for_waits_for_the_commit(tmp_path: Path, pki: Pki) -> None:
+    """In memory too: a proxy's certificate passes again when the store would say so after a crash."""
+    held_back, known = pki.issuing.issue(), pki.issuing.issue("known.corp.example")
+    async with opened(tmp_path, pki) as world:
+        device = await world.device("laptop-1", held_back)
+        await world.attest(device)
+        await upload(world, make_list(pki.issuing, [held_back], number=1))
+        held = world.hold("commit_revocation_list")
+        work = asyncio.ensure_future(upload(world, make_list(pki.issuing, [known], number=2)))
+        await held.reached()
+        assert (await world.ask(held_back)).reason == "certificate_revoked"
+        assert (await world.ask(known)).reason == "certificate_revoked"
+        held.let_go()
+        await work
+        assert (await world.ask(held_back)).allowed
+        assert (await world.ask(known)).reason == "certificate_revoked"
+
+
+async def test_required_knowledge_waits_for_the_commit(tmp_path: Path, pki: Pki) -> None:
+    credential = pki.issuing.issue()
+    async with opened(tmp_path, pki, revocation="require") as world:
+        device = await world.device("laptop-1", credential)
+        await world.attest(device, "revocation_unknown")
+        held = world.hold("commit_revocation_list")
+        work = asyncio.ensure_future(upload(world, make_list(pki.issuing)))
+        await held.reached()
+        await world.attest(device, "revocation_unknown")
+        held.let_go()
+        await work
+        assert (await world.ask(credential)).allowed
+
+
+async def test_who_brought_a_list_may_go_away(tmp_path: Path, pki: Pki) -> None:
+    credential = pki.issuing.issue()
+    async with opened(tmp_path, pki) as world:
+        device = await world.device("laptop-1", credential)
+        await world.attest(device)
+        held = world.hold("commit_revocation_list")
+        work = asyncio.ensure_future(upload(world, make_list(pki.issuing, [credential])))
+        await held.reached()
+        work.cancel()
+        await asyncio.wait([work])
+        held.let_go()
+        await settled(world)
+        assert len(await world.house.store.revocation_lists()) == 1
+        assert (await world.ask(credential)).reason == "certificate_revoked"
+
+
+async def test_a_pass_that_a_crash_left_behind_ends_at_the_start(tmp_path: Path, pki: Pki) -> None:
+    """A list and evidence were committed, and the server was killed before the evidence was judged by the list."""
+    credential = pki.issuing.issue()
+    async with opened(tmp_path, pki) as world:
+        device = await world.device("laptop-1", credential)
+        await world.attest(device)
+        content = make_list(pki.issuing, [credential])
+        stored_list = StoredRevocationList(
+            lists(world).certificate(CA).id, ListSource.UPLOAD, "x", hashlib.sha256(content).digest(), len(content), Instant(1.0)
+        )
+        await world.house.store.commit_revocation_list(stored_list, [content])
+        stored = await world.stored(device)
+        assert stored is not None
+        assert stored.passed
+    async with World.open(tmp_path, pki) as world:
+        stored = await world.stored(device)
+        assert stored is not None
+        assert stored.reason == "certificate_revoked"
+        assert (await world.ask(credential)).reason == "certificate_revoked"
+
+
+async def test_rules_that_change_while_a_list_is_on_its_way_do_not_bring_the_old_one_back(tmp_path: Path, pki: Pki) -> None:
+    credential = pki.issuing.issue()
+    async with opened(tmp_path, pki) as world:
+        await upload(world, make_list(pki.issuing, number=1))
+        held = world.hold("commit_revocation_list")
+        work = asyncio.ensure_future(upload(world, make_list(pki.issuing, [credential], number=2)))
+        await held.reached()
+        bundle = {"name": CA, "pem": (pki.issuing.pem + pki.root.pem).decode()}
+        await world.apply({**world.rules, "certificates": [bundle]})
+        assert (await world.ask(credential)).reason == "certificate_revoked"
+        held.let_go()
+        await work
+        assert [kept.revocation_list.number for kept in lists(world).lists(lists(world).certificate(CA).id)] == [2]
+
+
+async def settled(world: World) -> None:
+    """Until nothing of a list is on its way any more."""
+    while tasks := tuple(lists(world)._settling.values()):
+        await asyncio.wait(tasks)

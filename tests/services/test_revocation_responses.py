@@ -1,5 +1,6 @@
 """OCSP: the operator's responder is asked about the certificates of verified evidence, and its word counts at once."""
 
+import asyncio
 import datetime as dt
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -75,6 +76,48 @@ async def test_a_responder_s_word_counts_and_is_asked_for_again_when_it_has_aged
         world.pass_time(301)
         await world.attest(device, "certificate_revoked")
         assert (await world.ask(credential)).reason == "certificate_revoked"
+
+
+async def test_a_revocation_that_the_store_did_not_take_is_not_forgotten(tmp_path: Path, pki: Pki) -> None:
+    credential = pki.issuing.issue()
+    responder = Responder(pki.issuing, (credential,))
+    async with opened(tmp_path, pki, responder, revocation="prefer") as world:
+        responses = world.house.revocation_responses
+        responses.retry_seconds = 0.01
+        world.rules["checks"][0]["input"]["check_private_key"] = False  # else the shared key alone has both judged again
+        await world.apply(world.rules)
+        first, second = await world.device("laptop-1", credential), await world.device("laptop-2", credential)
+        await world.attest(first)
+        await world.attest(second)
+        responder.revoked = {credential.certificate.serial_number}
+        world.pass_time(301)
+        with world.failing("claims"):
+            await world.attest(first, "certificate_revoked")
+        while tasks := tuple(responses._settling):
+            await asyncio.wait(tasks)
+        stored = await world.stored(second)
+        assert stored is not None
+        assert stored.reason == "certificate_revoked"
+
+
+async def test_a_responder_that_never_answers_holds_evidence_up_for_its_timeout_and_no_longer(tmp_path: Path, pki: Pki) -> None:
+    credential = pki.issuing.issue()
+
+    async def silence(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()  # until the other side has enough
+        writer.close()
+        await writer.wait_closed()
+
+    web = await asyncio.start_server(silence, "127.0.0.1", 0)
+    async with web:
+        port = web.sockets[0].getsockname()[1]
+        for revocation, told in (("prefer", "passed"), ("require", "revocation_unknown")):
+            async with World.open(tmp_path / revocation, pki, revocation={"ocsp_timeout_seconds": 0.2}) as world:
+                world.rules = inlined(wiki_rules(pki, check_input={"revocation": revocation}))
+                world.rules["certificates"][0]["ocsp"] = {"url": f"http://127.0.0.1:{port}/"}
+                await world.apply(world.rules)
+                device = await world.device("laptop-1", credential)
+                await world.attest(device, told)
 
 
 async def test_two_devices_with_one_certificate_learn_of_its_revocation_together(tmp_path: Path, pki: Pki) -> None:

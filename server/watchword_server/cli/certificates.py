@@ -1,6 +1,8 @@
 """`watchword certificate`: uploaded CAs and their revocation lists."""
 
 import json
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import quote
@@ -52,7 +54,12 @@ def crl(name: str, file: BinaryIO, data: Path, *, as_json: bool) -> None:
     Example:  watchword certificate crl corp-device-ca device-ca.crl
               curl -s http://pki.corp.example/device-ca.crl | watchword certificate crl corp-device-ca -
     """
-    taken = call(data, "POST", f"/api/v1/certificates/{quote(name, safe='')}/crl", content=file.read())
+    with tempfile.TemporaryFile() as passing:
+        if not file.seekable():  # a pipe does not tell its length
+            shutil.copyfileobj(file, passing)
+            passing.seek(0)
+        content = file if file.seekable() else passing
+        taken = call(data, "POST", f"/api/v1/certificates/{quote(name, safe='')}/crl", content=content)
     if as_json:
         click.echo(json.dumps(taken))
         return

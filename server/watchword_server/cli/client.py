@@ -3,9 +3,10 @@
 import asyncio
 import contextlib
 import importlib
+import io
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import click
 import httpx
@@ -16,6 +17,7 @@ from watchword_server.peer import OPERATORS_SOCKET_FILE
 
 _ANSWER_SECONDS: Final = 10.0
 _UPLOAD_SECONDS: Final = 600.0
+_PIECE: Final = 1 << 18
 
 
 class RefusedError(Exception):
@@ -32,10 +34,10 @@ def call(
     path: str,
     *,
     body: dict[str, Any] | None = None,
-    content: bytes | None = None,
+    content: BinaryIO | None = None,
     may_create: bool = False,
 ) -> dict[str, Any]:
-    """Calls the operators' API of the server at `data_dir`; with a `body`, or with bytes. Raises `click.ClickException`.
+    """Calls the operators' API of the server at `data_dir`; with a `body`, or with a file's bytes. Raises `click.ClickException`.
 
     With `may_create` a store is made where there is none; else a mistyped directory would be taken for an empty one.
     """
@@ -51,7 +53,7 @@ def call_or_refuse(
     path: str,
     *,
     body: dict[str, Any] | None = None,
-    content: bytes | None = None,
+    content: BinaryIO | None = None,
     may_create: bool = False,
 ) -> dict[str, Any]:
     """As `call`, for who can say more about a refusal. Raises `RefusedError`, `click.ClickException`."""
@@ -59,7 +61,7 @@ def call_or_refuse(
 
 
 async def _call(
-    data_dir: Path, method: str, path: str, body: dict[str, Any] | None, content: bytes | None, *, may_create: bool
+    data_dir: Path, method: str, path: str, body: dict[str, Any] | None, content: BinaryIO | None, *, may_create: bool
 ) -> dict[str, Any]:
     timeout = httpx.Timeout(
         60, connect=_ANSWER_SECONDS, read=_ANSWER_SECONDS if method == "GET" else 60 if content is None else _UPLOAD_SECONDS
@@ -69,7 +71,9 @@ async def _call(
         httpx.AsyncClient(transport=transport, timeout=timeout) as client,
     ):
         try:
-            response = await client.request(method, f"http://watchword{path}", json=body, content=content)
+            url, pieces = f"http://watchword{path}", None if content is None else _pieces(content)
+            headers = None if content is None else _length(content)
+            response = await client.request(method, url, json=body, content=pieces, headers=headers)
         except httpx.TransportError as error:
             why = str(error) or "it is there, but silent"
             raise click.ClickException(f"the server at `{data_dir}` does not answer: {why}") from None
@@ -81,6 +85,19 @@ async def _call(
         Problem(tuple(problem["path"]), problem["message"], tuple(problem.get("excerpt", ()))) for problem in refusal["problems"]
     )
     raise RefusedError(refusal["message"], problems)
+
+
+def _length(content: BinaryIO) -> dict[str, str]:
+    """What is left of a file, as the header that the server insists on."""
+    here = content.tell()
+    length = content.seek(0, io.SEEK_END) - here
+    content.seek(here)
+    return {"Content-Length": str(length)}
+
+
+async def _pieces(content: BinaryIO) -> AsyncIterator[bytes]:
+    while piece := content.read(_PIECE):
+        yield piece
 
 
 @contextlib.asynccontextmanager

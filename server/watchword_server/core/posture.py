@@ -5,11 +5,12 @@ Expiry and check revision are looked at here again: a cache never decides.
 
 from typing import Final
 
-from watchword_server.core.model import Check, DeviceState, EvidenceLevel, Instant, ResolvedDevice, Standing
+from watchword_server.core.model import Check, DeviceState, EvidenceLevel, Instant, OnClone, ResolvedDevice, Standing
 from watchword_server.core.rules import NO_DEMAND, EvidenceDemand
 
 # Looking an enum's member up costs as much as a comparison, and this is done several times for each request.
 _ACTIVE: Final = DeviceState.ACTIVE
+_FAIL: Final = OnClone.FAIL
 _PASSED: Final = Standing.PASSED
 _FAILED: Final = Standing.FAILED
 _NO_DEVICE: Final = Standing.NO_DEVICE
@@ -29,6 +30,8 @@ def standing_of(check: Check, device: ResolvedDevice, now: Instant, demand: Evid
     if result.expires_at is not None and now >= result.expires_at:
         return _EXPIRED
     if not result.passed:
+        return _FAILED
+    if posture.device.key_cloned_at is not None and check.config.on_clone is _FAIL:  # and this result not yet judged again
         return _FAILED
     if not device.proven:  # a pass is the device's; a link that it does not prove any more brings none to this request
         return _NO_DEVICE

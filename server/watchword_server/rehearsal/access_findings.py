@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from watchword_server.configuration.document.applications import Application, PolicyLink
 from watchword_server.configuration.document.base import quoted
+from watchword_server.configuration.document.checks import ClientCertificateV2Check
 from watchword_server.configuration.document.conditions import AccessGroup, InlinePolicy, Policy
 from watchword_server.configuration.document.sections import Document
 from watchword_server.configuration.document.selectors import DevicePosture, Selector
@@ -39,11 +40,20 @@ def access_findings(document: Document) -> Iterator[Finding]:
                 "write `resolvers: [client_certificate]`"
             )
             yield Finding(Code.NO_RESOLVER, Problem(("callers", index, "may_assert"), message))
+    unlisted = {each.name for each in document.certificates if not each.crl and each.ocsp is None}
     for index, check in enumerate(document.checks):
         if check.expiration_seconds is None:
             path = ("checks", index, "expiration")
             message = "a result never expires: a device that is gone for good passes for ever; write a time such as `15m`"
             yield Finding(Code.NEVER_EXPIRES, Problem(path, message))
+        required = isinstance(check, ClientCertificateV2Check) and check.input.revocation == "require"
+        if required and check.input.certificate_id in unlisted:
+            path = ("checks", index, "input", "revocation")
+            message = (
+                "the certificate names neither `crl` nor `ocsp`: only uploaded lists can satisfy this; name where its lists are, "
+                "or bring them with `watchword certificate crl`"
+            )
+            yield Finding(Code.NO_LIST_NAMED, Problem(path, message))
     if document.unmatched == "allow":
         message = (
             "a host that no application covers is open to everybody: write `unmatched: deny`, and an application for each host"

@@ -33,6 +33,7 @@ class Code(StrEnum):
     EVIDENCE_OF_NOTHING = "evidence-of-nothing"
     MAX_AGE_UNDER_SCHEDULE = "max-age-under-schedule"
     NO_RESOLVER = "no-resolver"
+    NO_LIST_NAMED = "no-list-named"
     DISABLED_RULE = "disabled-rule"
     BLOCKS_EVERYTHING = "blocks-everything"
     NO_POLICY = "no-policy"
@@ -40,7 +41,7 @@ class Code(StrEnum):
 
 _NOTES: Final = frozenset({
     Code.PATH_WITHOUT_HOST, Code.EVERYONE, Code.REPORT_ONLY, Code.BEYOND_GATEWAY, Code.DISABLED_RULE, Code.BLOCKS_EVERYTHING,
-    Code.NO_POLICY,
+    Code.NO_POLICY, Code.NO_LIST_NAMED,
 })  # fmt: skip
 
 

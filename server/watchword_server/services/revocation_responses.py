@@ -22,9 +22,10 @@ from watchword_server.core.kinds.client_certificate import MAX_CANDIDATES
 from watchword_server.core.model import Candidate, Check, Instant, OcspResponder, RevocationPolicy, SigningCertificate, Trust
 from watchword_server.core.snapshot import RuleSnapshot
 from watchword_server.core.verify import VerifiedEvidence
-from watchword_server.errors import RevocationReadError, ServiceError
+from watchword_server.errors import RevocationReadError
 from watchword_server.ports import Clock, OcspAsking
 from watchword_server.services.rejudging import Rejudging
+from watchword_server.services.revocation_effects import RevocationEffects, until_settled
 from watchword_server.services.revocation_in_force import RevocationInForce
 from watchword_server.services.rules_in_force import RulesInForce
 
@@ -58,9 +59,11 @@ class RevocationResponses:
     rejudging: Rejudging
     clock: Clock
     timeout_seconds: float
+    retry_seconds: float = 1.0  # until the store is asked again; then twice as long
     _asked_at: OrderedDict[_About, Instant] = field(default_factory=OrderedDict)
     _quiet_until: OrderedDict[_About, Instant] = field(default_factory=OrderedDict)
     _under_way: dict[_About, "asyncio.Task[None]"] = field(default_factory=dict)
+    _settling: set["asyncio.Task[None]"] = field(default_factory=set)
     _failing: set[str] = field(default_factory=set)  # responders that are known to fail: told once
 
     async def prepare(self, verified: VerifiedEvidence, snapshot: RuleSnapshot) -> bool:
@@ -82,7 +85,7 @@ class RevocationResponses:
 
     async def stop(self) -> None:
         """Asks nothing any more."""
-        tasks = tuple(self._under_way.values())
+        tasks = (*self._under_way.values(), *self._settling)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -112,9 +115,6 @@ class RevocationResponses:
             if url not in self._failing:
                 self._failing.add(url)
                 _log.warning(events.OCSP_FAILED, url=url, error=str(error) or "no answer in time")
-        except ServiceError:
-            # The status is in force; results that it concerns are judged with their next evidence.
-            _log.exception(events.SETTLE_FAILED, url=url)
         finally:
             del self._under_way[question.about]
 
@@ -133,8 +133,20 @@ class RevocationResponses:
         self.in_force.current = RevocationView(view.generation + 1, issuers)
         if (before is not None and before.revoked is not None) != (status.revoked is not None):
             self.in_force.edition += 1
-            # Other checks and devices may rest on the same certificate.
-            await self.rejudging.after_revocation(self.rules.current, serial_numbers=frozenset({about.serial_number}))
+            await self._judge_again(about.serial_number)
+
+    async def _judge_again(self, serial_number: int) -> None:
+        """Other checks and devices may rest on the same certificate: judged again, and again while the store is away."""
+        effects = RevocationEffects(self.rules, self.in_force, self.rejudging)
+        first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        task = asyncio.ensure_future(
+            until_settled(lambda: effects.of_certificate(serial_number), first, retry_seconds=self.retry_seconds)
+        )
+        self._settling.add(task)
+        task.add_done_callback(self._settling.discard)
+        await asyncio.wait([first, task], return_when=asyncio.FIRST_COMPLETED)
+        if first.done():
+            first.exception()  # told in the log; who waits goes on
 
 
 def _questions(verified: VerifiedEvidence, snapshot: RuleSnapshot, *, now: Instant) -> Iterator[_Question]:

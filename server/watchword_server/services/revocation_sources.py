@@ -14,7 +14,8 @@ from watchword_server import events
 from watchword_server.core.model import Instant, SigningCertificate
 from watchword_server.errors import WatchwordError
 from watchword_server.ports import Clock, ListSource
-from watchword_server.services.revocation import Revocation, Slot
+from watchword_server.services.revocation import Revocation
+from watchword_server.services.revocation_places import Slot, signers_of
 from watchword_server.services.rules_in_force import RulesInForce
 
 _log = structlog.get_logger(__name__)
@@ -79,6 +80,7 @@ class RevocationSources:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._sources.clear()
+        await self.revocation.stop()
 
     def of(self, signing: SigningCertificate) -> Sequence[Source]:
         """The places of an uploaded CA that are followed."""
@@ -143,7 +145,7 @@ class RevocationSources:
 
 
 def _sources(signing: SigningCertificate) -> Iterable[Source]:
-    signers = (signing.der, *signing.intermediates, *signing.list_signers)
+    signers = signers_of(signing)
     for place in signing.list_places:
         source, where = (ListSource.PATH, place.path) if place.url is None else (ListSource.URL, place.url)
         yield Source(Slot(signing.id, source, str(where)), place.refresh_seconds, signers)

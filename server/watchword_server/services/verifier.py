@@ -61,15 +61,18 @@ class Verifier:
     parse: Callable[[bytes], Evidence]
     stand_in_epoch: Callable[[DeviceId], int]
     responses: RevocationResponses | None = None  # None: nobody is asked
-    _doubtful: set[DeviceId] = field(default_factory=set)  # whose last commit failed, or lost: their epoch is read again
+    # Whose last commit failed or lost, with the keys it was about: what is known of these is read again.
+    _doubtful: dict[DeviceId, set[KeyFingerprint]] = field(default_factory=dict)
 
     async def stored_epoch(self, device_id: DeviceId) -> int:
         """The epoch a session of this device starts from; a stand-in for one that is unknown. Changes nothing."""
         if device_id in self._doubtful:
             posture = await self.store.posture(device_id)
-            self._doubtful.discard(device_id)
+            keys = self._doubtful.pop(device_id, set())
             if posture is not None:
                 self.memory.forget_device(device_id, revision=posture.revision)
+                for key in keys:
+                    self.memory.forget_key(key, revision=posture.revision)
         posture = await self.memory.posture(device_id)
         return self.stand_in_epoch(device_id) if posture is None else posture.device.epoch
 
@@ -121,7 +124,7 @@ class Verifier:
 
     def doubt(self, device_id: DeviceId) -> None:
         """What memory has of the device may not be what is stored: its next session starts from the store's."""
-        self._doubtful.add(device_id)
+        self._doubtful.setdefault(device_id, set())
 
     async def commit(
         self,
@@ -183,12 +186,13 @@ class Verifier:
                 )
             )
         except EvidenceRejectedError:
-            self._doubtful.add(device.id)
+            self.doubt(device.id)
             for narrowing in (*narrowings, *narrowed_others):
                 self.memory.settle(narrowing)
             raise
         except ServiceError:
-            self._doubtful.add(device.id)  # it may have been committed all the same; what narrows stays narrowed
+            self.doubt(device.id)  # it may have been committed all the same; what narrows stays narrowed
+            self._doubtful[device.id] |= _touched(posture, judged, now=now)
             for narrowing in (*narrowings, *narrowed_others):
                 self.memory.hold(narrowing)
             raise

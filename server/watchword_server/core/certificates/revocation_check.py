@@ -36,8 +36,8 @@ def check_revocation(
     Any word of a revocation counts: that of a list past its end too, and of a list whose scope the certificate is not in (serial
     numbers are unique to an issuer). What takes it back is of the same kind, of the same scope, current and strictly newer:
     another complete list, another delta list over the same base, or `removeFromCRL` in a delta list that adds to the list where
-    the certificate is on hold (RFC 5280, 5.2.4). A list that is not stored yet only revokes. That a certificate is good counts only from what is current and in scope, and
-    for no longer than a delta list that adds to the list.
+    the certificate is on hold (RFC 5280, 5.2.4). A list that is not stored yet only revokes. That a certificate is good counts
+    only from what is current and in scope, and for no longer than a delta list that adds to the list.
 
     Returns until when that is known, where the policy requires to know; else None. Raises `CertificateRefusedError`:
     `certificate_revoked`, `issuer_revoked`, and with `RevocationPolicy.REQUIRE` `revocation_unknown`.

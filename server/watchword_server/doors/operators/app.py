@@ -20,6 +20,7 @@ from watchword_server.services.connections import Connections
 from watchword_server.services.rules_in_force import RulesInForce
 
 _MAX_BODY: Final = 16 * 1024 * 1024
+_MAX_LENGTH_DIGITS: Final = 18  # of a Content-Length: more than any body has
 
 
 @dataclass(slots=True)
@@ -79,7 +80,7 @@ async def _bounded(request: Request, call_next: Callable[[Request], Awaitable[Re
     """No body without a stated, bounded length; no answer in a cache."""
     length = request.headers.get("content-length", "0" if request.method in {"GET", "DELETE", "HEAD"} else "")
     response: Response
-    if not length.isdigit():
+    if not (length.isascii() and length.isdecimal() and len(length) <= _MAX_LENGTH_DIGITS):
         response = error_response(411, "length_required", "send a Content-Length")
     elif int(length) > _MAX_BODY and not is_list_upload(request):  # a list is not read into memory, and counted on its way
         response = error_response(413, "body_too_large", f"a body is at most {_MAX_BODY} bytes")

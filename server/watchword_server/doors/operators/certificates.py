@@ -11,7 +11,8 @@ from watchword_server.core.certificates.parsed import fingerprint
 from watchword_server.core.model import SigningCertificate
 from watchword_server.core.times import rfc3339
 from watchword_server.doors.operators.authentication import Authentication
-from watchword_server.services.revocation import KeptList, Revocation, Slot
+from watchword_server.services.revocation import Revocation
+from watchword_server.services.revocation_places import KeptList, Slot
 from watchword_server.services.revocation_sources import RevocationSources, Source
 from watchword_server.services.rules_in_force import RulesInForce
 
