@@ -69,10 +69,10 @@ async def test_reboots_and_restarted_agents_are_one_machines(world: World, origi
     assert len((await known(world, original)).boots) == 4
 
 
-async def test_an_agent_that_does_not_know_its_boot_is_not_compared(world: World, original: SimulatedDevice) -> None:
-    nameless = replace(original, boot_id=b"")
-    for machine in (nameless, original, nameless, original):
-        await world.attest(machine)
+async def test_a_copy_that_states_no_boot_is_another_machine(world: World, original: SimulatedDevice) -> None:
+    silent = replace(original, boot_id=b"")
+    await world.attest(silent)
+    await world.attest(original, CLONED)
 
 
 async def test_two_boots_in_one_session_are_two_machines(world: World, original: SimulatedDevice) -> None:

@@ -1,7 +1,8 @@
 """Which boots of a machine spoke for a device: how two machines that share one device key give themselves away.
 
 A boot that another one superseded never comes back on one machine. Where it does, two are alive with one key: a disk that was
-copied after enrollment, for instance. A reboot (A, then B) is nothing, and nothing is known of a boot that does not say its id.
+copied after enrollment, for instance. A reboot (A, then B) is nothing. To state no boot is a boot of its own where the device
+stated one before, lest a copy keep silent; of a device that never did nothing is known.
 """
 
 from dataclasses import replace
@@ -26,7 +27,7 @@ def seen_boot(
     boots: tuple[SeenBoot, ...], boot_id: bytes, *, claims_epoch: bool, now: Instant
 ) -> tuple[tuple[SeenBoot, ...], bool]:
     """The boots with this one as the newest, at most `MAX_BOOTS`; and whether it cannot be one machine's."""
-    if not boot_id:
+    if not boot_id and not boots:
         return boots, False
     known = next((boot for boot in boots if boot.boot_id == boot_id), None)
     this = SeenBoot(boot_id, first_seen_at=now, last_seen_at=now) if known is None else replace(known, last_seen_at=now)
