@@ -98,9 +98,9 @@ async def test_evidence_on_its_way_is_judged_by_the_list_that_came_meanwhile(tmp
 
 async def test_a_revocation_holds_while_it_is_stored_and_if_it_cannot_be(tmp_path: Path, pki: Pki) -> None:
     credential = pki.issuing.issue()
-    content = make_list(pki.issuing, [credential], number=2)
     async with opened(tmp_path, pki) as world:
         await upload(world, make_list(pki.issuing, number=1))
+        content = make_list(pki.issuing, [credential], number=2)  # not earlier: it would be the older one
         device = await world.device("laptop-1", credential)
         await world.attest(device)
         held = world.hold("commit_revocation_list", failure=StoreUnavailableError("no space left on device"))
