@@ -100,8 +100,7 @@ def _judge(envelope: Envelope, device: Device, expected: Expectation, check: Che
 
 def _forget() -> None:
     """As if no certificate had been seen."""
-    for remembered in (path._ISSUED, path._PATHS):  # noqa: SLF001 - the server has no reason to forget
-        remembered._values.clear()  # noqa: SLF001 - as above
+    path._KNOWN.clear()  # noqa: SLF001 - the server has no reason to forget
 
 
 _Proof = tuple[ec.EllipticCurvePublicKey, bytes, bytes]

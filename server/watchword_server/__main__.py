@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import warnings
 from collections.abc import Mapping
 from typing import Final
 
@@ -9,6 +10,9 @@ import click
 
 # Before gRPC is imported: the server starts processes and runs no Python in them before they are another program.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
+
+# What the library thinks of certificates that strangers made is nobody's news; the verdict says what is wrong with them.
+warnings.filterwarnings("ignore", module=r"watchword_server\.core\.certificates")
 
 _COMMANDS: Final[Mapping[str, str]] = {
     "serve": "serve",

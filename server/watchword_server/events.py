@@ -30,6 +30,7 @@ REVOCATION_LIST_REFUSED: Final = "revocation_list_refused"
 REVOCATION_LIST_LOST: Final = "revocation_list_lost"
 REVOCATION_REJUDGED: Final = "revocation_rejudged"
 OCSP_FAILED: Final = "ocsp_failed"
+OCSP_REVOCATIONS_FULL: Final = "ocsp_revocations_full"
 TOKEN_CREATED: Final = "token_created"  # noqa: S105 - a name of an event
 TOKEN_REVOKED: Final = "token_revoked"  # noqa: S105 - a name of an event
 LOG_LINE_FAILED: Final = "log_line_failed"

@@ -36,9 +36,11 @@ from watchword_server.services.explaining import Explaining
 from watchword_server.services.key_rotation import KeyRotations
 from watchword_server.services.leaving import Leaving
 from watchword_server.services.limiting import TokenBuckets
+from watchword_server.services.ocsp_statuses import OcspStatuses
 from watchword_server.services.rejudging import Rejudging
 from watchword_server.services.resolving import Resolver
 from watchword_server.services.revocation import Revocation
+from watchword_server.services.revocation_effects import RevocationEffects
 from watchword_server.services.revocation_in_force import RevocationInForce
 from watchword_server.services.revocation_responses import RevocationResponses
 from watchword_server.services.revocation_sources import RevocationSources
@@ -126,24 +128,28 @@ class House:
         in_force, revocation, connections = RulesInForce(), RevocationInForce(), Connections()
         rejudging = Rejudging(store, memory, revocation, clock, posture_log)
         rules = Rules(store, in_force, rejudging, connections, clock, limits.attest_devices_per_second, settings.rules.language)
+        effects = RevocationEffects(in_force, revocation, rejudging)
+        statuses = OcspStatuses(store, revocation, effects, clock)
         lists = Revocation(
             store=store,
             rules=in_force,
             in_force=revocation,
             rejudging=rejudging,
             reading=RevocationReader(data_dir / "revocation"),
+            statuses=statuses,
             clock=clock,
             inbox=data_dir / "inbox",
             max_list_bytes=settings.revocation.max_list_bytes,
             fetch_timeout_seconds=settings.revocation.fetch_timeout_seconds,
+            connections=connections,
+            attest_devices_per_second=limits.attest_devices_per_second,
         )
         rules.before_swap = lists.prepare
         sources = RevocationSources(lists, in_force, clock)
         responses = RevocationResponses(
             asking=OcspClient(timeout_seconds=settings.revocation.ocsp_timeout_seconds),
+            statuses=statuses,
             in_force=revocation,
-            rules=in_force,
-            rejudging=rejudging,
             clock=clock,
             timeout_seconds=settings.revocation.ocsp_timeout_seconds,
         )

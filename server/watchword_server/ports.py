@@ -10,7 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
-from watchword_server.core.certificates.revocation import RevocationList
+from watchword_server.core.certificates.revocation import IssuerKey, OcspStatus, RevocationList
 from watchword_server.core.enrollment import EnrollmentToken, ProvenEnrollment
 from watchword_server.core.model import (
     CertificateBinding,
@@ -88,6 +88,7 @@ class Rejudgement:
 
     device_id: DeviceId
     judged: JudgedClaim
+    is_another_verdict: bool = True  # than the one the device was told; else it holds for another time, or for other reasons
 
     @property
     def claim_received_at(self) -> Instant:
@@ -252,6 +253,20 @@ class StoredRevocationList:
     received_at: Instant
 
 
+@dataclass(frozen=True, slots=True)
+class StoredOcspRevocation:
+    """What a responder said of a certificate; it is kept if that is revoked.
+
+    `certificate_id`: the uploaded CA whose entry names the responder. `not_after`: when the certificate ends.
+    """
+
+    certificate_id: CertificateId
+    issuer: IssuerKey
+    serial_number: int
+    status: OcspStatus
+    not_after: Instant
+
+
 class RevocationStore(Protocol):
     """Revocation lists, as large as they may be: their bytes travel in pieces of at most 1 MiB."""
 
@@ -269,6 +284,22 @@ class RevocationStore(Protocol):
 
     async def remove_revocation_lists(self, lists: Sequence[StoredRevocationList], *, now: Instant) -> int:
         """Forgets lists; returns the revision."""
+        ...
+
+    async def ocsp_revocations(self) -> Sequence[StoredOcspRevocation]:
+        """All of them."""
+        ...
+
+    async def commit_ocsp_revocation(self, stored: StoredOcspRevocation, *, now: Instant) -> int:
+        """Keeps a revocation in place of the one with the same CA, issuer and serial number; returns the revision."""
+        ...
+
+    async def remove_ocsp_revocations(self, issuer: IssuerKey, serial_number: int, *, before: Instant, now: Instant) -> int:
+        """Forgets what was said of a certificate `before`, for whichever CA; returns the revision."""
+        ...
+
+    async def retire_ocsp_revocations(self, certificate_ids: Collection[CertificateId], *, now: Instant) -> int:
+        """Forgets those for other CAs than these, and those of certificates that have ended; returns the revision."""
         ...
 
 

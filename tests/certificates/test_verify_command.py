@@ -85,6 +85,11 @@ def test_the_time_can_be_another(tmp_path: Path) -> None:
 def test_where_revocation_is_required_and_nothing_is_known_it_is_refused(tmp_path: Path) -> None:
     verdict = judged(tmp_path, "--ca", "ca.pem", "--cert", "client.pem", "--revocation", "require")
     assert verdict["reason"] == "revocation_unknown"
+    _, out, _ = run(tmp_path, "--ca", "ca.pem", "--cert", "client.pem", "--revocation", "require")
+    assert "no revocation list of CN=" in out
+    assert "(for CN=laptop-1.corp.example, serial " in out
+    assert "--crl" in out
+    assert "{" not in out
 
 
 @pytest.mark.usefixtures("issuing")

@@ -204,3 +204,15 @@ def test_a_fetched_response_counts(house: House, status: ocsp.OCSPCertStatus, sa
     known = view_of([revocation_list(house.root)], [root]).issuers
     view = RevocationView(issuers={**known, issuer_key_of(ca): IssuerRevocation(responses={house.serial: read})})
     assert house.under(view)[0] == said
+
+
+def test_an_older_list_vouches_for_nothing_once_a_newer_one_is_there(house: House) -> None:
+    """Even if that has ended: what the older one does not know of may be on it."""
+    older = revocation_list(house.ca, number=6, this_update=-2 * HOUR, next_update=DAY)
+    ended = revocation_list(house.ca, number=7, this_update=-HOUR, next_update=-HOUR / 2)
+    assert house.outcome(older) == "passed"
+    for order in ((older, ended), (ended, older)):
+        assert house.outcome(*order) == "revocation_unknown"
+        assert house.outcome(*order, policy=PREFER) == "passed"
+    ahead = revocation_list(house.ca, number=8, this_update=HOUR, next_update=DAY)  # of a clock that is wrong
+    assert house.outcome(older, ahead) == "passed"

@@ -9,7 +9,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
-from support.pki import DAY, HOUR, Authority, Credential, generate_key, root_authority
+from support.pki import HOUR, Authority, Credential, generate_key, root_authority
 from support.revocation import UNKNOWN, parsed, responder_of, revocation_list
 from watchword_server.core.certificates.crl import RevocationListRefusedError, read_revocation_list
 from watchword_server.core.certificates.revocation import RevocationReason, issuer_key_of
@@ -162,6 +162,21 @@ def test_damaged_lists_lead_to_typed_errors_only() -> None:
 
 
 def test_a_list_needs_an_end() -> None:
-    """The builder always writes nextUpdate, so the real `openssl` list without one is in `test_openssl.py`; here the type."""
-    listed = read_revocation_list(revocation_list(issuing(), next_update=DAY), parsed(issuing()))
-    assert listed.next_update - listed.this_update == pytest.approx((DAY + HOUR).total_seconds(), abs=2)
+    """The builder always writes nextUpdate: it is taken out of the bytes, which are signed again."""
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    from support.pki import _split, _wrap  # the DER tools beside the certificates
+
+    key = issuing().credential.key
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    der = revocation_list(issuing())
+    ends = x509.load_der_x509_crl(der).next_update_utc
+    assert ends is not None
+    tbs = x509.load_der_x509_crl(der).tbs_certlist_bytes
+    _, content = _split(tbs)
+    date = _wrap(0x17, ends.strftime("%y%m%d%H%M%SZ").encode())
+    assert content.count(date) == 1
+    changed = _wrap(0x30, content.replace(date, b""))
+    signature = key.sign(changed, ec.ECDSA(hashes.SHA256()))
+    endless = _wrap(0x30, changed + bytes.fromhex("300a06082a8648ce3d040302") + _wrap(3, b"\0" + signature))
+    assert refusal(endless) == "next_update_missing"

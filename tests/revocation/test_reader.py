@@ -70,6 +70,34 @@ async def test_a_server_is_asked_whether_anything_changed(reader: RevocationRead
         assert await reader.read(request(f"http://{server.address}/ca.crl", etag=read.etag)) is None
 
 
+async def test_addresses_that_never_finish_hold_up_no_file_and_no_tidying(reader: RevocationReader, tmp_path: Path) -> None:
+    path = tmp_path / "ca.crl"
+    path.write_bytes(revocation_list(CA, [3]))
+
+    async def serve(asked: HttpRequest) -> HttpResponse:
+        await asyncio.Event().wait()
+        raise AssertionError(asked)
+
+    with HttpServer(serve) as server:
+        fetching = [asyncio.ensure_future(reader.read(request(f"http://{server.address}/"))) for _ in range(6)]
+        await asyncio.sleep(0)
+        for source in (ListSource.UPLOAD, ListSource.PATH):
+            read = await reader.read(request(path, source=source))
+            assert read is not None
+            await reader.keep_only(())
+            assert list((tmp_path / "spool").iterdir()) == []
+        for task in fetching:
+            task.cancel()
+        await asyncio.gather(*fetching, return_exceptions=True)
+
+
+async def test_a_certificate_is_no_list_and_is_called_what_it_is(reader: RevocationReader, tmp_path: Path) -> None:
+    for name, content in (("ca.pem", CA.pem), ("ca.der", CA.credential.der)):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(RevocationReadError, match="this is a certificate"):
+            await reader.read(request(tmp_path / name, source=ListSource.UPLOAD))
+
+
 async def test_what_a_server_does_wrong_has_a_reason(reader: RevocationReader) -> None:
     answers = {
         "/404": HttpResponse(404),

@@ -4,14 +4,26 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
+import grpc
+import httpx
+from cryptography import x509
+
+from doors.stage import SECRET_HEADER, Ask, check_request, read_check_response
+from faults.proxy import Proxy
 from server.operators import Operators
 from server.scene import LAPTOP, Scene, rules, verdicts
+from services.world import SECRET, inlined
 from support.crls import make_list
+from support.doors import CHECK_METHOD
 from support.http_server import HttpRequest, HttpResponse, HttpServer
-from support.pki import Pki
+from support.pki import HOUR, Credential, Pki
+from support.revocation import revocation_list
+from support.rules import wiki_rules
 from support.server import WatchwordServer
+from watchword.envoy import ext_authz_pb2
 
 CA = "corp-device-ca"
+HOLD, REMOVED = x509.ReasonFlags.certificate_hold, x509.ReasonFlags.remove_from_crl
 
 
 async def test_a_revoked_certificate_fails_and_passes_again_when_it_is_taken_back(scene: Scene) -> None:
@@ -90,13 +102,65 @@ async def test_lists_are_read_from_addresses_and_files_again_and_again(tmp_path:
         operators.call("POST", f"/certificates/{CA}/refresh", {})
         await eventually(lambda: "number 1, and 2" in (operators.certificates()[CA]["lists"][0]["last_error"] or ""))
         served.clear()
-        operators.call("POST", f"/certificates/{CA}/refresh", {})
-        await eventually(lambda: "503" in (operators.certificates()[CA]["lists"][0]["last_error"] or ""))
+        [place] = operators.call("POST", f"/certificates/{CA}/refresh", {})["places"]
+        assert (place["number"], place["error"]) == ("2", "http_status: the server answered 503")
+        assert operators.certificates()[CA]["lists"][0]["last_error"] == place["error"]
+        told = server.command("certificate", "refresh", CA, check=False)
+        assert (told.returncode, told.stderr) == (1, f"{place['place']}: {place['error']}\n")
         file.write_bytes(make_list(pki.web, number=3))
         await eventually(lambda: operators.numbers() == {CA: ["2"], "web": ["3"]})
         document["certificates"][0]["crl"] = {"path": str(file)}  # not its CA's, and the other place is gone
         operators.apply(document)
         await eventually(lambda: operators.numbers() == {CA: [None], "web": ["3"]})
+
+
+async def test_delta_lists_lift_holds_and_revoke_at_both_doors_of_proxies(tmp_path: Path, pki: Pki) -> None:
+    held, other = pki.issuing.issue(), pki.issuing.issue("other.corp.example")
+    held_number, other_number = held.certificate.serial_number, other.certificate.serial_number
+    with WatchwordServer(tmp_path / "data") as server:
+        operators = Operators(server.data)
+        operators.apply(inlined(wiki_rules(pki)))
+        scene = Scene(server, operators, pki, operators.enrollment_token(max_uses=2))
+        for credential in (held, other):
+            device = await scene.enrolled(found_for={LAPTOP: (credential,)})
+            async with device.attesting() as stream:
+                assert verdicts(await stream.settle(), device)[LAPTOP] == "passed"
+        for number, base, entries, told in (
+            (5, None, {held_number: HOLD}, ("certificate_revoked", "")),
+            (6, 5, {held_number: REMOVED}, ("", "")),
+            (7, 5, {held_number: REMOVED, other_number: None}, ("", "certificate_revoked")),
+            (8, None, {}, ("", "")),  # complete, and newer than all of them
+        ):
+            made_at = (number - 10) * HOUR  # each strictly newer than the one before
+            operators.upload(CA, revocation_list(pki.issuing, entries, number=number, base=base, this_update=made_at))
+            assert (at_doors(server, held), at_doors(server, other)) == told
+        kept = {(each["number"], each["source"]) for each in operators.certificates()[CA]["lists"]}
+        assert kept == {("8", "upload"), ("7", "upload")}
+        told_of = [line for line in metrics(server).splitlines() if line.startswith("watchword_revocation_list_")]
+        assert len([line for line in told_of if f'certificate="{CA}"' in line]) == len(told_of) == 6, told_of
+
+
+def metrics(server: WatchwordServer) -> str:
+    """What Prometheus reads."""
+    with httpx.Client(transport=httpx.HTTPTransport(uds=str(server.data / "operators.sock")), timeout=20.0) as client:
+        return client.get("http://watchword/metrics").text
+
+
+def at_doors(server: WatchwordServer, credential: Credential) -> str:
+    """The reason that both doors gave to a proxy whose client shows this certificate; empty: both let it in."""
+    with Proxy(server.endpoints.decisions_http, secret=SECRET) as nginx:
+        decided = nginx.ask(credential)
+    with grpc.insecure_channel(server.endpoints.decisions_grpc) as channel:
+        check = channel.unary_unary(
+            CHECK_METHOD,
+            request_serializer=ext_authz_pb2.CheckRequest.SerializeToString,
+            response_deserializer=ext_authz_pb2.CheckResponse.FromString,
+        )
+        answer = check(check_request(Ask(credential=credential)), timeout=20.0, metadata=((SECRET_HEADER, SECRET),))
+    told = read_check_response(answer)
+    assert (told.allowed, told.reason) == (decided.allowed, decided.reason)
+    assert decided.allowed == (decided.reason == "")
+    return decided.reason
 
 
 async def eventually(is_so: Callable[[], bool]) -> None:

@@ -16,7 +16,7 @@ from watchword_server.core.certificates.revocation import IssuerKey, ListScope, 
 from watchword_server.core.certificates.serial_index import PackedSerialIndex
 from watchword_server.core.model import Instant
 from watchword_server.errors import RevocationReadError
-from watchword_server.ports import ReadList, ReadRequest
+from watchword_server.ports import ListSource, ReadList, ReadRequest
 
 _COMMAND: Final = (
     sys.executable,
@@ -25,7 +25,8 @@ _COMMAND: Final = (
     "watchword_server.revocation_reader",
 )  # -P: nothing is imported from where we stand
 _MAX_ANSWER_LENGTH: Final = 512 * 1024
-_MAX_AT_ONCE: Final = 2
+# Each its own: who offers a list and never finishes must not be in the way of an operator who brings one.
+_MAX_AT_ONCE: Final = {ListSource.URL: 4, ListSource.PATH: 1, ListSource.UPLOAD: 1}
 _SUFFIXES: Final = frozenset({".crl", ".index", ".tmp"})
 
 
@@ -35,26 +36,37 @@ class RevocationReader:
     def __init__(self, spool: Path, *, command: tuple[str, ...] = _COMMAND) -> None:
         self._spool = spool
         self._command = command
-        self._slots = asyncio.Semaphore(_MAX_AT_ONCE)
+        self._slots = {source: asyncio.Semaphore(count) for source, count in _MAX_AT_ONCE.items()}
         self._reading = 0
+        self._read: set[str] = set()  # the names of files that were handed out and not let go yet
 
     async def read(self, request: ReadRequest) -> ReadList | None:
         """The list at its place; None: not modified since. Raises `RevocationReadError`.
 
         The process is killed when the time is over or the caller is cancelled.
         """
-        async with self._slots:
+        async with self._slots[request.source]:
             self._reading += 1
             try:
-                answer = await self._ask(request)
-                return _read_list(answer, request, self._spool)
+                read = _read_list(await self._ask(request), request, self._spool)
+                if read is not None:
+                    self._read.add(read.revocation_list.sha256.hex())
+                return read
             finally:
                 self._reading -= 1
 
     async def keep_only(self, sha256s: Collection[bytes]) -> None:
-        """Lets the files of all other lists go; while a list is being read, nothing goes. An open index stays readable."""
+        """Lets the files of all other lists go; while a list is being read, only those of lists that were read before.
+
+        An open index stays readable.
+        """
+        kept = {sha256.hex() for sha256 in sha256s}
         if self._reading == 0:
-            _remove_all_but({sha256.hex() for sha256 in sha256s}, self._spool)
+            _remove_all_but(kept, self._spool)
+        for name in self._read - kept:
+            for suffix in (".crl", ".index"):
+                (self._spool / f"{name}{suffix}").unlink(missing_ok=True)
+        self._read &= kept
 
     async def _ask(self, request: ReadRequest) -> dict[str, Any]:
         line = _line(request, self._spool)

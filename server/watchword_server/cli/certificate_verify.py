@@ -249,10 +249,20 @@ def _why(refusal: CertificateRefusedError) -> Iterator[str]:
         yield f"  expected   {_told(refusal.expected)}"
     if refusal.received is not None:
         yield f"  received   {_told(refusal.received)}"
+    if refusal.reason == "revocation_unknown":
+        yield "  hint       give current lists with --crl, or a response with --ocsp"
 
 
 def _told(value: object) -> str:
-    return ", ".join(map(str, value)) or "nothing" if isinstance(value, list | tuple) else str(value)
+    match value:
+        case list() | tuple():
+            return ", ".join(map(_told, value)) or "nothing"
+        case {"subject": subject, "serial_number": serial, "why": why}:
+            return f"{'; '.join(map(str, why))} (for {subject or 'the certificate'}, serial {serial})"
+        case {"subject": subject, "serial_number": serial, "revoked_at": at, "revocation_reason": reason, "source": source}:
+            return f"{subject or 'the certificate'}, serial {serial}: revoked at {at} ({reason}) by {source}"
+        case _:
+            return str(value)
 
 
 def _document(examination: Examination) -> dict[str, Any]:

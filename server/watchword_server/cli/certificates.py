@@ -63,24 +63,33 @@ def crl(name: str, file: BinaryIO, data: Path, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(taken))
         return
-    number = "" if taken["number"] is None else f" {taken['number']}"
-    click.echo(
-        f"{taken['kind']} list{number} of {taken['this_update']} until {taken['next_update']}: {taken['entries']} revoked",
-        err=True,
-    )
+    click.echo(_described(taken), err=True)
 
 
 @certificate.command()
 @click.argument("name")
 @DATA
 def refresh(name: str, data: Path) -> None:
-    """Have the server read the configured revocation lists of the CA NAME now.
+    """Have the server read the configured revocation lists of the CA NAME now, and say what came of each.
+
+    Exit codes: 0 each place was read and its newest list is in force, 1 one was not.
 
     \b
     Example:  watchword certificate refresh corp-device-ca
     """
     asked = call(data, "POST", f"/api/v1/certificates/{quote(name, safe='')}/refresh", body={})
-    click.echo(f"asked for {asked['places']} lists; `watchword certificate list` shows what came of it", err=True)
+    if not asked["places"]:
+        click.echo(f"the rules name no place for lists of `{name}`: `watchword certificate crl` brings one", err=True)
+    for place in asked["places"]:
+        told = place["error"]
+        click.echo(f"{place['place']}: {_described(place) if told is None else told}", err=True)
+    if any(place["error"] is not None for place in asked["places"]):
+        raise click.exceptions.Exit(1)
+
+
+def _described(taken: dict[str, Any]) -> str:
+    number = "" if taken["number"] is None else f" {taken['number']}"
+    return f"{taken['kind']} list{number} of {taken['this_update']} until {taken['next_update']}: {taken['entries']} revoked"
 
 
 def _rows(found: dict[str, Any]) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from typing import Final, TypeVar
 from watchword.envelope import EVIDENCE_TYPE, GOODBYE_TYPE, KEY_ROTATE_TYPE
 from watchword_server.core import keys
 from watchword_server.core.certificates.revocation import RevocationView
+from watchword_server.core.certificates.work import Work
 from watchword_server.core.kinds import KINDS
 from watchword_server.core.kinds.verdict import JudgingContext, Verdict
 from watchword_server.core.model import (
@@ -215,9 +216,13 @@ def judge_claim(
     check: Check,
     signing_certificates: Mapping[CertificateId, SigningCertificate],
     revocation: RevocationView,
+    work: Work | None = None,
     now: Instant,
 ) -> JudgedClaim:
-    """Judges what a device brought for one check: at its arrival, and again when what the judgement rests on changes."""
+    """Judges what a device brought for one check: at its arrival, and again when what the judgement rests on changes.
+
+    `work`: what it may cost; None: what one claim may.
+    """
     evidence_at = Instant(context.received_at - claim.age_seconds)
     expires_at = None if check.expiration_seconds is None else Instant(evidence_at + check.expiration_seconds)
     if claim.error_code == DEVICE_SAID_GOODBYE:
@@ -227,7 +232,7 @@ def judge_claim(
         reason = claim.error_code if told else "collection_failed"
         verdict = Verdict(reason, received=claim.error_detail)
     else:
-        surroundings = JudgingContext(context, device, check, signing_certificates, revocation, now)
+        surroundings = JudgingContext(context, device, check, signing_certificates, revocation, now, work or Work())
         verdict = KINDS[check.kind].judge(claim, surroundings)
     if claim.age_seconds > max(check.schedule_seconds, _MIN_CLAIM_AGE_SECONDS):  # step 7: the claim is young enough
         verdict = Verdict("claim_too_old", expected=f"at most {check.schedule_seconds} s", received=f"{claim.age_seconds:.0f} s")

@@ -28,6 +28,8 @@ from watchword_server.revocation_reader.fetching import Fetched, fetch_url, read
 
 MAX_NAMED: Final = 2000  # serial numbers in an answer, which the server's event loop has to parse
 _PEM: Final = b"-----BEGIN X509 CRL-----"
+_PEM_CERTIFICATE: Final = b"-----BEGIN CERTIFICATE-----"
+_IS_CERTIFICATE: Final = "this is a certificate: bring the list of what its CA revoked"
 
 
 def answer(request: Mapping[str, Any]) -> dict[str, object]:
@@ -40,7 +42,8 @@ def answer(request: Mapping[str, Any]) -> dict[str, object]:
     try:
         listed, entries = read_packed(der, list(issuers.values()))
     except RevocationListRefusedError as error:
-        raise ReadingFailedError(error.reason, error.detail) from error
+        detail = _IS_CERTIFICATE if error.reason == "malformed" and _is_certificate(fetched.content) else error.detail
+        raise ReadingFailedError(error.reason, detail) from error
     spool, sha256 = Path(request["spool"]), listed.sha256.hex()
     newly, no_longer = _changes(entries, None if request["previous"] is None else spool / f"{request['previous']}.index")
     try:
@@ -80,6 +83,16 @@ def _der(content: bytes) -> bytes:
         return x509.load_pem_x509_crl(content[start:]).public_bytes(Encoding.DER)
     except UNREADABLE as error:
         raise ReadingFailedError("malformed", "not a revocation list in PEM, or damaged") from error
+
+
+def _is_certificate(content: bytes) -> bool:
+    if _PEM_CERTIFICATE in content[: 64 * 1024]:
+        return True
+    try:
+        x509.load_der_x509_certificate(content)
+    except UNREADABLE:
+        return False
+    return True
 
 
 def _issuers(encoded: list[str]) -> dict[int, ParsedCertificate]:

@@ -1,6 +1,6 @@
 """Which devices have a live stream here, and how to tell them something."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from watchword_server.core.model import Device, DeviceId
@@ -78,6 +78,17 @@ class Connections:
 
     def notify_all(self, notice: Callable[[float], Notice], *, devices_per_second: float) -> None:
         """Tells every device, spread so that no more than about `devices_per_second` answer at once."""
-        spread_seconds = len(self._by_device) / devices_per_second
-        for connection in self:
-            connection.notify(notice(spread_seconds if spread_seconds > 1 else 0.0))
+        _notify(tuple(self), notice, devices_per_second)
+
+    def notify_some(
+        self, device_ids: Iterable[DeviceId], notice: Callable[[float], Notice], *, devices_per_second: float
+    ) -> None:
+        """Tells those of the devices that have a stream, spread likewise."""
+        found = [self._by_device.get(device_id) for device_id in dict.fromkeys(device_ids)]
+        _notify([connection for connection in found if connection is not None], notice, devices_per_second)
+
+
+def _notify(connections: Sequence[Connection], notice: Callable[[float], Notice], devices_per_second: float) -> None:
+    spread_seconds = len(connections) / devices_per_second
+    for connection in connections:
+        connection.notify(notice(spread_seconds if spread_seconds > 1 else 0.0))

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from watchword_server.core.certificates.revocation import RevocationView
+from watchword_server.core.certificates.work import Work
 from watchword_server.core.model import (
     Check,
     Device,
@@ -31,6 +32,7 @@ def judge_evidence(
     `device` is the one that was verified, with what this evidence told about it.
     """
     checks = {check.id: check for check in checks_of(device, snapshot)}
+    work = Work.of_message()
     return tuple(
         judge_claim(
             claim,
@@ -39,6 +41,7 @@ def judge_evidence(
             check=checks[claim.check_id],
             signing_certificates=snapshot.rules.certificates,
             revocation=revocation,
+            work=work.of_claim(),
             now=now,
         )
         for claim in verified.evidence.claims

@@ -14,7 +14,7 @@ from watchword_server.ports import Clock, DeviceStore, EventLog, Narrowing, Post
 from watchword_server.services.judging import is_live, mark_clone, posture_event
 from watchword_server.services.revocation_in_force import RevocationInForce
 
-_SLICE = 100  # claims judged between two breaths of the event loop
+_BREATH_SECONDS = 0.002  # at most so long, and a claim more, does the event loop wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +63,11 @@ class Rejudging:
         """What is known of revocation changed: claims about certificates so numbered, and the concerned ones of the checks."""
         claims = list(await self.store.claims(serial_numbers=serial_numbers)) if serial_numbers else []
         known = {(claim.device.id, claim.judged.claim.check_id) for claim in claims}
-        for index, claim in enumerate(await self.store.claims(check_ids=check_ids) if check_ids else ()):
+        breath = _Breath()
+        for claim in await self.store.claims(check_ids=check_ids) if check_ids else ():
             if (claim.device.id, claim.judged.claim.check_id) not in known and is_concerned(claim):
                 claims.append(claim)
-            if index % _SLICE == _SLICE - 1:
-                await asyncio.sleep(0)  # decisions go first
+            await breath.take()
         return await self._run(claims, snapshot)
 
     async def _run(self, claims: Sequence[StoredClaim], snapshot: RuleSnapshot) -> Sequence[Rejudgement]:
@@ -83,7 +83,8 @@ class Rejudging:
             others = holders[key] - {device_id} if key is not None else frozenset()
             marked = mark_clone(entry.judged, others, snapshot)
             if _differs(entry.stored.judged, marked):
-                changed.append((entry.stored, Rejudgement(device_id, marked)))
+                is_another = _verdict(entry.stored.judged) != _verdict(marked)
+                changed.append((entry.stored, Rejudgement(device_id, marked, is_another)))
         if not changed:
             return ()
         rejudged = [rejudgement for _, rejudgement in changed]
@@ -148,7 +149,8 @@ async def _judge(
     claims: Iterable[StoredClaim], snapshot: RuleSnapshot, revocation: RevocationView, *, now: Instant
 ) -> list[_Again]:
     again = []
-    for index, stored in enumerate(claims):
+    breath = _Breath()
+    for stored in claims:
         check = snapshot.rules.checks.get(stored.judged.claim.check_id)
         if check is not None and stored.device.state is DeviceState.ACTIVE:
             judged = judge_claim(
@@ -161,9 +163,26 @@ async def _judge(
                 now=now,
             )
             again.append(_Again(stored, judged))
-        if index % _SLICE == _SLICE - 1:
-            await asyncio.sleep(0)  # decisions go first
+        await breath.take()
     return again
+
+
+class _Breath:
+    """Lets the event loop go on, decisions first, where work has taken it for long enough."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._taken_at = self._loop.time()
+
+    async def take(self) -> None:
+        """At once, unless it is time."""
+        if self._loop.time() - self._taken_at >= _BREATH_SECONDS:
+            await asyncio.sleep(0)
+            self._taken_at = self._loop.time()
+
+
+def _verdict(judged: JudgedClaim) -> tuple[bool, str]:
+    return judged.result.passed, judged.result.reason
 
 
 def _differs(before: JudgedClaim, after: JudgedClaim) -> bool:

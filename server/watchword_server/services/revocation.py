@@ -7,8 +7,8 @@ until it does. A list that cannot be read, or that is older than the one it woul
 
 import asyncio
 import contextlib
-from collections import defaultdict
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -33,9 +33,11 @@ from watchword_server.ports import (
     RevocationStore,
     StoredRevocationList,
 )
+from watchword_server.services.connections import Connections
+from watchword_server.services.ocsp_statuses import OcspStatuses
 from watchword_server.services.rejudging import Rejudging
 from watchword_server.services.revocation_effects import RevocationEffects, until_settled
-from watchword_server.services.revocation_files import passing_file, pieces_of, save, writing
+from watchword_server.services.revocation_files import new_file, passing_file, pieces_of, remove_passing_files, save, writing
 from watchword_server.services.revocation_in_force import RevocationInForce
 from watchword_server.services.revocation_places import (
     KeptList,
@@ -62,21 +64,27 @@ class Revocation:
     in_force: RevocationInForce
     rejudging: Rejudging
     reading: RevocationReading
+    statuses: OcspStatuses
     clock: Clock
     inbox: Path
     max_list_bytes: int
     fetch_timeout_seconds: float
+    connections: Connections
+    attest_devices_per_second: float
     retry_seconds: float = 1.0  # until the store is asked again; then twice as long
     effects: RevocationEffects = field(init=False)
     _lists: dict[Slot, KeptList] = field(default_factory=dict)  # the newest
     _stored: dict[Slot, KeptList] = field(default_factory=dict)  # the one that outlives a restart
     _settling: dict[Slot, "asyncio.Task[None]"] = field(default_factory=dict)
-    _reading_now: int = 0
+    _in_hand: Counter[bytes] = field(default_factory=Counter)  # read, and not in force or refused yet
+    _began: bool = False
     _signers: dict[CertificateId, tuple[bytes, ...]] = field(default_factory=dict)
     _locks: defaultdict[CertificateId, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
 
     def __post_init__(self) -> None:
-        self.effects = RevocationEffects(self.rules, self.in_force, self.rejudging)
+        self.effects = RevocationEffects(
+            self.rules, self.in_force, self.rejudging, self.connections, self.attest_devices_per_second
+        )
 
     # ---- What there is --------------------------------------------------------------------------------------------------
 
@@ -104,6 +112,11 @@ class Revocation:
 
         A list that cannot be read any more is told and left out. Raises `StoreUnavailableError`.
         """
+        if not self._began:  # what a server that was killed left behind
+            self._began = True
+            remove_passing_files(self.inbox)
+            await self.reading.keep_only(())
+        await self.statuses.prepare(snapshot)
         certificates = snapshot.rules.certificates
         changed = [each for each in certificates.values() if self._signers.get(each.id) != signers_of(each)]
         gone = [slot for slot in self._lists if not is_wanted(slot, certificates.get(slot.certificate_id))]
@@ -134,6 +147,7 @@ class Revocation:
     async def retire(self) -> None:
         """Forgets the stored lists of CAs and places that are not in the rules in force. Raises `StoreUnavailableError`."""
         certificates = self.rules.current.rules.certificates
+        await self.statuses.retire(frozenset(certificates))
         retired = [
             each
             for each in await self.store.revocation_lists()
@@ -141,14 +155,16 @@ class Revocation:
         ]
         if retired:
             await self.store.remove_revocation_lists(retired, now=self.clock.now())
-        if not self._reading_now:  # whose files are nobody's yet
-            await self.reading.keep_only([kept.stored.sha256 for kept in self._lists.values()])
+        await self._tidy()
 
     async def _load(self, signing: SigningCertificate, stored: Sequence[StoredRevocationList]) -> None:
         kept = [each for each in stored if each.certificate_id == signing.id and is_wanted(slot_of(each), signing)]
         before = {slot: each for slot, each in self._lists.items() if slot.certificate_id == signing.id}
-        with self._reading():
-            found = {slot_of(each): await self._loaded(each, signing) for each in kept}
+        with contextlib.ExitStack() as held:
+            found = {slot_of(each): await self._loaded(each, signing, held) for each in kept}
+            self._put(found, before)
+
+    def _put(self, found: Mapping[Slot, KeptList | None], before: Mapping[Slot, KeptList]) -> None:
         for slot in found.keys() | before.keys():
             if slot in self._settling or self._lists.get(slot) is not before.get(slot):
                 continue  # what arrived meanwhile, or is not stored yet, is newer
@@ -159,10 +175,12 @@ class Revocation:
             else:
                 self._lists[slot] = self._stored[slot] = read
 
-    async def _loaded(self, stored: StoredRevocationList, signing: SigningCertificate) -> KeptList | None:
+    async def _loaded(
+        self, stored: StoredRevocationList, signing: SigningCertificate, held: contextlib.ExitStack
+    ) -> KeptList | None:
         with passing_file(self.inbox) as path:
             try:
-                with path.open("xb") as file:
+                with new_file(path) as file:
                     await self.store.read_revocation_list(stored, writing(file))
                 read = await self.reading.read(self._request(ListSource.UPLOAD, str(path), signing))
             except (RevocationReadError, NotFoundError, OSError) as error:
@@ -170,7 +188,10 @@ class Revocation:
                     events.REVOCATION_LIST_LOST, certificate=signing.name, place=stored.place, error=str(error), exc_info=False
                 )
                 return None
-        return None if read is None else KeptList(stored, read.revocation_list)
+        if read is None:
+            return None
+        held.enter_context(self._holding(read))
+        return KeptList(stored, read.revocation_list)
 
     # ---- A list arrives -------------------------------------------------------------------------------------------------
 
@@ -181,36 +202,43 @@ class Revocation:
         `StoreUnavailableError`: what it revokes is revoked, and the rest follows when the store takes it; a restart forgets it.
         """
         signing = self.certificate(name_or_id)
-        with self._reading(), passing_file(self.inbox) as path:
+        with passing_file(self.inbox) as path:
             await save(body, path, max_bytes=self.max_list_bytes)
-            async with self._locks[signing.id]:
-                before = only([each for each in self.lists(signing.id) if each.stored.source is ListSource.UPLOAD])
-                request = self._request(ListSource.UPLOAD, str(path), signing)
-                if before is not None:
-                    request = replace(request, previous=before.stored.sha256)
-                read = await self.reading.read(request)
-                if read is None:
-                    raise RevocationReadError("list_unreadable", "there is nothing to read")
-                self._refuse_stale(request, signing)
-                revocation_list = read.revocation_list
-                place = place_of_upload(revocation_list)
-                slot = Slot(signing.id, ListSource.UPLOAD, place)
-                return await self._take(slot, read, compared_with=request.previous, rivals=self.lists(signing.id))
+            before = only([each for each in self.lists(signing.id) if each.stored.source is ListSource.UPLOAD])
+            request = self._request(ListSource.UPLOAD, str(path), signing)
+            if before is not None:
+                request = replace(request, previous=before.stored.sha256)
+            read = await self.reading.read(request)
+        if read is None:
+            raise RevocationReadError("list_unreadable", "there is nothing to read")
+        async with self._taking(read, request, signing):
+            slot = Slot(signing.id, ListSource.UPLOAD, place_of_upload(read.revocation_list))
+            return await self._take(slot, read, compared_with=request.previous, rivals=self.lists(signing.id))
 
     async def refresh(self, slot: Slot, *, etag: str | None = None, last_modified: str | None = None) -> ReadList | None:
         """Reads a place again; None: not modified. Raises as `upload`."""
         signing = self.certificate(slot.certificate_id)
-        async with self._locks[signing.id]:
-            before = self._lists.get(slot)
-            request = self._request(slot.source, slot.place, signing)
-            if before is not None:
-                request = replace(request, previous=before.stored.sha256, etag=etag, last_modified=last_modified)
-            with self._reading():
-                read = await self.reading.read(request)
-                if read is not None:
+        before = self._lists.get(slot)
+        request = self._request(slot.source, slot.place, signing)
+        if before is not None:
+            request = replace(request, previous=before.stored.sha256, etag=etag, last_modified=last_modified)
+        read = await self.reading.read(request)
+        if read is not None:
+            async with self._taking(read, request, signing):
+                rivals = [kept for kept in (self._lists.get(slot),) if kept is not None]
+                await self._take(slot, read, compared_with=request.previous, rivals=rivals)
+        return read
+
+    @contextlib.asynccontextmanager
+    async def _taking(self, read: ReadList, request: ReadRequest, signing: SigningCertificate) -> AsyncIterator[None]:
+        """One list of a CA after the other; they may be read, which takes long, at the same time. Raises `ConflictError`."""
+        try:
+            with self._holding(read):
+                async with self._locks[signing.id]:
                     self._refuse_stale(request, signing)
-                    await self._take(slot, read, compared_with=request.previous, rivals=[] if before is None else [before])
-            return read
+                    yield
+        finally:
+            await self._tidy()
 
     async def _take(self, slot: Slot, read: ReadList, *, compared_with: bytes | None, rivals: Sequence[KeptList]) -> KeptList:
         new, before = read.revocation_list, self._lists.get(slot)
@@ -221,7 +249,7 @@ class Revocation:
             return before
         stored = StoredRevocationList(*slot, sha256=new.sha256, length=read.length, received_at=self.clock.now())
         kept = self._lists[slot] = KeptList(stored, new)
-        if not settled or before is None or compared_with != before.stored.sha256 or self._has_delta(new.issuer):
+        if not settled or before is None or compared_with != before.stored.sha256 or self._has_others(slot, new.issuer):
             read = replace(read, newly_revoked=None)
         first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         first.add_done_callback(lambda told: told.cancelled() or told.exception())  # whoever waits may be gone
@@ -289,9 +317,9 @@ class Revocation:
         self.in_force.current = RevocationView(view.generation + 1, issuers)
         self.in_force.edition += 1
 
-    def _has_delta(self, issuer: IssuerKey) -> bool:
-        known = self.in_force.current.issuers.get(issuer, IssuerRevocation())
-        return any(each.base_number is not None for each in known.lists)
+    def _has_others(self, slot: Slot, issuer: IssuerKey) -> bool:
+        """Lists of other places, whose entries a new one may take back, and which say what it does not say itself."""
+        return any(kept.revocation_list.issuer == issuer for place, kept in self._lists.items() if place != slot)
 
     def _refuse_stale(self, request: ReadRequest, signing: SigningCertificate) -> None:
         """The entry may have gone, or name other certificates or places, since the request was made."""
@@ -312,13 +340,19 @@ class Revocation:
         )
 
     @contextlib.contextmanager
-    def _reading(self) -> Iterator[None]:
-        """Meanwhile files are kept that belong to no list in force yet."""
-        self._reading_now += 1
+    def _holding(self, read: ReadList) -> Iterator[None]:
+        """Meanwhile the files of a list are kept although it is not in force."""
+        sha256 = read.revocation_list.sha256
+        self._in_hand[sha256] += 1
         try:
             yield
         finally:
-            self._reading_now -= 1
+            self._in_hand[sha256] -= 1
+
+    async def _tidy(self) -> None:
+        """Lets the files of superseded and refused lists go."""
+        self._in_hand = +self._in_hand
+        await self.reading.keep_only({*self._in_hand, *(kept.stored.sha256 for kept in self._lists.values())})
 
 
 def _cut_off() -> Exception:

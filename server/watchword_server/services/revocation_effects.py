@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -13,6 +13,7 @@ from watchword_server.core.certificates.refusal import CertificateRefusedError
 from watchword_server.core.certificates.revocation import RevocationView
 from watchword_server.core.model import CertificateId, Check, CheckId, Fingerprint, Instant, RevocationPolicy, Trust
 from watchword_server.ports import Rejudgement, StoredClaim
+from watchword_server.services.connections import AttestNow, Connections
 from watchword_server.services.rejudging import Rejudging
 from watchword_server.services.revocation_in_force import RevocationInForce
 from watchword_server.services.rules_in_force import RulesInForce
@@ -27,6 +28,8 @@ class RevocationEffects:
     rules: RulesInForce
     in_force: RevocationInForce
     rejudging: Rejudging
+    connections: Connections = field(default_factory=Connections)  # whom to ask to attest again
+    attest_devices_per_second: float = 1.0
 
     async def all_of(self, certificate_id: CertificateId, issuer: Fingerprint, *, only_required: bool = False) -> None:
         """All claims of the checks whose paths may lead through the issuer; or of those that require to know."""
@@ -41,7 +44,7 @@ class RevocationEffects:
             or check.config.certificate_id == certificate_id
             or fingerprint(certificates[check.config.certificate_id].der) == issuer
         )
-        _tell(await self.rejudging.after_revocation(snapshot, check_ids=concerned), checks=len(concerned))
+        self._tell(await self.rejudging.after_revocation(snapshot, check_ids=concerned), checks=len(concerned))
 
     async def of_numbers(
         self, certificate_id: CertificateId, numbers: frozenset[int], *, known_until: Instant | None = None
@@ -72,10 +75,10 @@ class RevocationEffects:
         again = await self.rejudging.after_revocation(
             snapshot, serial_numbers=numbers, check_ids=chains | required, is_concerned=is_concerned
         )
-        _tell(again, checks=len(chains | required), serial_numbers=len(numbers))
+        self._tell(again, checks=len(chains | required), serial_numbers=len(numbers))
 
     async def at_start(self) -> None:
-        """Passes about certificates on the lists in force: what a server that was killed had not judged again."""
+        """Passes about certificates that are known to be revoked: what a server that was killed had not judged again."""
         snapshot, view = self.rules.current, self.in_force.current
         if not view.issuers:
             return
@@ -89,15 +92,21 @@ class RevocationEffects:
                 return False
             chains = [der for candidate in claim.judged.claim.candidates for der in candidate.chain]
             numbers = _numbers(chains) | above[checks[claim.judged.result.check_id].config.certificate_id]
-            return _any_listed(numbers, view)
+            return _any_revoked(numbers, view)
 
         again = await self.rejudging.after_revocation(snapshot, check_ids=concerned, is_concerned=is_concerned)
         if again:
-            _tell(again, checks=len(concerned))
+            self._tell(again, checks=len(concerned))
 
     async def of_certificate(self, serial_number: int) -> None:
         """All claims about a certificate so numbered."""
         await self.rejudging.after_revocation(self.rules.current, serial_numbers=frozenset({serial_number}))
+
+    def _tell(self, judged: Sequence[Rejudgement], **about: int) -> None:
+        """Has the devices attest whose verdict is another one now: their users see it at once."""
+        _log.info(events.REVOCATION_REJUDGED, results=len(judged), **about)
+        concerned = [each.device_id for each in judged if each.is_another_verdict]
+        self.connections.notify_some(concerned, AttestNow, devices_per_second=self.attest_devices_per_second)
 
 
 async def until_settled(attempt: Callable[[], Awaitable[None]], first: "asyncio.Future[None]", *, retry_seconds: float) -> None:
@@ -125,10 +134,6 @@ def _checks(checks: Iterable[Check]) -> frozenset[CheckId]:
     return frozenset(check.id for check in checks)
 
 
-def _tell(judged: Sequence[Rejudgement], **about: int) -> None:
-    _log.info(events.REVOCATION_REJUDGED, results=len(judged), **about)
-
-
 def _numbers(certificates: Iterable[bytes]) -> frozenset[int]:
     found = set()
     for der in certificates:
@@ -137,7 +142,10 @@ def _numbers(certificates: Iterable[bytes]) -> frozenset[int]:
     return frozenset(found)
 
 
-def _any_listed(numbers: frozenset[int], view: RevocationView) -> bool:
+def _any_revoked(numbers: frozenset[int], view: RevocationView) -> bool:
     return any(
-        listed.entries.find(number) is not None for known in view.issuers.values() for listed in known.lists for number in numbers
+        any(listed.entries.find(number) is not None for listed in known.lists)
+        or ((status := known.responses.get(number)) is not None and status.revoked is not None)
+        for known in view.issuers.values()
+        for number in numbers
     )

@@ -2,9 +2,10 @@
 
 import asyncio
 import contextlib
+import os
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterator
-from io import BufferedWriter
+from io import BufferedWriter, FileIO
 from pathlib import Path
 from typing import Final
 
@@ -24,10 +25,21 @@ def passing_file(inbox: Path) -> Iterator[Path]:
         path.unlink(missing_ok=True)
 
 
+def new_file(path: Path) -> BufferedWriter:
+    """A new file that nobody else can read."""
+    return BufferedWriter(FileIO(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb"))
+
+
+def remove_passing_files(inbox: Path) -> None:
+    """At the start: those of a server that was killed."""
+    for path in inbox.glob("*.crl"):
+        path.unlink(missing_ok=True)
+
+
 async def save(body: AsyncIterator[bytes], path: Path, *, max_bytes: int) -> None:
     """Writes what arrives to a new file. Raises `RevocationReadError` as soon as it is too much."""
     length = 0
-    with path.open("xb") as file:
+    with new_file(path) as file:
         async for piece in body:
             length += len(piece)
             if length > max_bytes:

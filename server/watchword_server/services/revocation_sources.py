@@ -25,9 +25,10 @@ _JITTER: Final = 0.1  # servers that were started together should not ask togeth
 _BEFORE_THE_END: Final = 0.1  # of a list's life, it is asked for the next
 _SHORTEST_SECONDS: Final = 1.0
 _FIRST_RETRY_SECONDS: Final = 5.0
+_LONGEST_WAIT_SECONDS: Final = 50.0  # of who asked for a reading: less than the command waits for its answer
 
 
-@dataclass(slots=True)
+@dataclass(eq=False, slots=True)
 class Source:
     """A place that is followed, and how that goes."""
 
@@ -41,6 +42,7 @@ class Source:
     last_modified: str | None = None
     task: "asyncio.Task[None] | None" = None
     hurry: asyncio.Event = field(default_factory=asyncio.Event)
+    waiting: "list[asyncio.Future[None]]" = field(default_factory=list)  # for a reading that has not begun yet
 
     @property
     def same_as(self) -> tuple[Slot, int, tuple[bytes, ...]]:
@@ -67,6 +69,7 @@ class RevocationSources:
                 del self._sources[slot]
                 if source.task is not None:
                     source.task.cancel()
+                _end(source.waiting)
         for slot, source in wanted.items():
             if slot not in self._sources:
                 self._sources[slot] = source
@@ -78,6 +81,8 @@ class RevocationSources:
         tasks = [task for task in (*(source.task for source in self._sources.values()), self._retiring) if task is not None]
         for task in tasks:
             task.cancel()
+        for source in self._sources.values():
+            _end(source.waiting)
         await asyncio.gather(*tasks, return_exceptions=True)
         self._sources.clear()
         await self.revocation.stop()
@@ -86,12 +91,15 @@ class RevocationSources:
         """The places of an uploaded CA that are followed."""
         return [source for slot, source in self._sources.items() if slot.certificate_id == signing.id]
 
-    def hurry(self, signing: SigningCertificate) -> int:
-        """Has all places of a CA read now; returns how many there are."""
-        sources = self.of(signing)
-        for source in sources:
+    async def read_now(self, signing: SigningCertificate) -> Sequence[tuple[Source, str | None]]:
+        """Has all places of a CA read, and waits for it as long as one may take; each with why it failed."""
+        read = {source: asyncio.get_running_loop().create_future() for source in self.of(signing)}
+        for source, future in read.items():
+            source.waiting.append(future)
             source.hurry.set()
-        return len(sources)
+        if read:
+            await asyncio.wait(read.values(), timeout=min(self.revocation.fetch_timeout_seconds, _LONGEST_WAIT_SECONDS))
+        return [(source, _why_not(source, future)) for source, future in read.items()]
 
     async def _retire(self) -> None:
         try:
@@ -105,7 +113,11 @@ class RevocationSources:
             stamp = None if source.slot.source is ListSource.URL else await asyncio.to_thread(_stamp, source.slot.place)
             if stamp is None or stamp != seen or source.failures or source.hurry.is_set():
                 source.hurry.clear()
-                await self._read(source)
+                waiting, source.waiting = source.waiting, []
+                try:
+                    await self._read(source)
+                finally:
+                    _end(waiting)
                 seen = stamp
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(source.hurry.wait(), self._pause(source))
@@ -149,6 +161,20 @@ def _sources(signing: SigningCertificate) -> Iterable[Source]:
     for place in signing.list_places:
         source, where = (ListSource.PATH, place.path) if place.url is None else (ListSource.URL, place.url)
         yield Source(Slot(signing.id, source, str(where)), place.refresh_seconds, signers)
+
+
+def _end(waiting: "Iterable[asyncio.Future[None]]") -> None:
+    for future in waiting:
+        if not future.done():  # who waited may be gone
+            future.set_result(None)
+
+
+def _why_not(source: Source, future: "asyncio.Future[None]") -> str | None:
+    if not future.done():
+        return "not read yet: `watchword certificate list` shows what comes of it"
+    if source.task is None or source.task.done() or source.task.cancelling():
+        return "the rules do not name this place any more"
+    return source.error
 
 
 def _stamp(path: str) -> tuple[int, int, int] | str:

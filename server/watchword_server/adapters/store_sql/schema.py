@@ -41,7 +41,7 @@ class ChangeKind(StrEnum):
     CERTIFICATE = "certificate"  # SHA-256 of a public key in hex: which devices proved which certificate of it, and until when
     RULES = "rules"  # empty: the rules are read whole
     ENROLLMENT_TOKEN = "enrollment_token"  # noqa: S105 - a name, not a secret; token id
-    REVOCATION = "revocation"  # certificate id: which revocation lists are kept for it
+    REVOCATION = "revocation"  # certificate id: which revocation lists and answers are kept for it
     API_TOKEN = "api_token"  # noqa: S105 - as above; token id
 
 
@@ -194,4 +194,20 @@ revocation_list_pieces: Final = Table(
     Column("place", Text, primary_key=True),
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("data", LargeBinary, nullable=False),
+)
+
+# Certificates that a responder called revoked. Serial numbers are in hexadecimal: they are longer than an integer can be.
+ocsp_revocations: Final = Table(
+    "ocsp_revocations",
+    metadata,
+    Column("certificate_id", Text, primary_key=True),  # the uploaded CA's whose entry names the responder
+    Column("issuer_name", LargeBinary, primary_key=True),  # as names are compared
+    Column("issuer_key_sha256", LargeBinary, primary_key=True),
+    Column("serial_number", Text, primary_key=True),
+    Column("revoked_at", Double, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("this_update", Double, nullable=False),
+    Column("next_update", Double, nullable=False),
+    Column("responder", Text),  # the serial number of a delegated responder's certificate
+    Column("not_after", Double, nullable=False),  # of the certificate
 )

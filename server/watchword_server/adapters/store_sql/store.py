@@ -4,7 +4,7 @@ Raises as the ports say. `OverloadedError` where a bounded queue is full.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from watchword_server.adapters.store_sql import (
     enrollments,
     evidence,
     migrate,
+    ocsp_revocations,
     revocation_lists,
     rules,
     tokens,
@@ -28,9 +29,11 @@ from watchword_server.adapters.store_sql.engine import reader_engine, sqlite_url
 from watchword_server.adapters.store_sql.reader import Reader
 from watchword_server.adapters.store_sql.schema import meta
 from watchword_server.adapters.store_sql.writer import Writer, WriteTransaction
+from watchword_server.core.certificates.revocation import IssuerKey
 from watchword_server.core.enrollment import EnrollmentToken, ProvenEnrollment
 from watchword_server.core.model import (
     CertificateBinding,
+    CertificateId,
     CheckId,
     Device,
     DeviceId,
@@ -50,6 +53,7 @@ from watchword_server.ports import (
     RuleStore,
     StoredClaim,
     StoredObject,
+    StoredOcspRevocation,
     StoredRevocationList,
     TokenStore,
 )
@@ -206,6 +210,24 @@ class SqlStore(DeviceStore, RuleStore, RevocationStore, TokenStore):
     async def remove_revocation_lists(self, lists: Sequence[StoredRevocationList], *, now: Instant) -> int:
         """See `RevocationStore`."""
         return await self._writer.submit(partial(revocation_lists.remove, lists=tuple(lists), now=now))
+
+    async def ocsp_revocations(self) -> Sequence[StoredOcspRevocation]:
+        """See `RevocationStore`."""
+        return await self._reader.run(ocsp_revocations.all_revocations)
+
+    async def commit_ocsp_revocation(self, stored: StoredOcspRevocation, *, now: Instant) -> int:
+        """See `RevocationStore`."""
+        return await self._writer.submit(partial(ocsp_revocations.commit, stored=stored, now=now))
+
+    async def remove_ocsp_revocations(self, issuer: IssuerKey, serial_number: int, *, before: Instant, now: Instant) -> int:
+        """See `RevocationStore`."""
+        return await self._writer.submit(
+            partial(ocsp_revocations.remove, issuer=issuer, serial_number=serial_number, before=before, now=now)
+        )
+
+    async def retire_ocsp_revocations(self, certificate_ids: Collection[CertificateId], *, now: Instant) -> int:
+        """See `RevocationStore`."""
+        return await self._writer.submit(partial(ocsp_revocations.retire, certificate_ids=frozenset(certificate_ids), now=now))
 
     # ---- Tokens ---------------------------------------------------------------------------------------------------------
 

@@ -86,11 +86,13 @@ def _checked(pem: str) -> str:
 def _http_url(text: str) -> str:
     try:
         parts = urlsplit(text)
-        well_formed = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        well_formed = bool(parts.scheme) and bool(parts.hostname) and parts.port != 0
     except ValueError:
         well_formed = False
     if not well_formed or not text.isprintable() or " " in text:
         raise ValueError(f"{quoted(text)} is not an address: write one like `http://pki.corp.example/device-ca.crl`")
+    if parts.scheme not in {"http", "https"}:
+        raise ValueError(f"{quoted(text)} has to be http or https")
     if parts.username is not None or parts.password is not None:
         raise ValueError("it has a user name or password in it, which everybody who reads the rules would see: leave it out")
     return text
@@ -126,8 +128,10 @@ class RevocationListPlace(Model):
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
-        if (self.url is None) == (self.path is None):
-            raise ValueError("a list is at one place: write one of `url` and `path`")
+        if self.url is not None and self.path is not None:
+            raise ValueError("it names two places: write `url` and `path` as two items")
+        if self.url is None and self.path is None:
+            raise ValueError("it names no place: write `url` or `path`")
         return self
 
 

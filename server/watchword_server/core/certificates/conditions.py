@@ -1,5 +1,6 @@
 """What a check asks of a certificate besides its path: extended key usage, common name, alternative names, with variables."""
 
+import ipaddress
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ _EXTENDED_KEY_USAGE: Final = {
     "emailProtection": ExtendedKeyUsageOID.EMAIL_PROTECTION,
 }
 _EXTENDED_KEY_USAGE_NAMES: Final = {oid: name for name, oid in _EXTENDED_KEY_USAGE.items()}
+_SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _VARIABLE: Final = re.compile(r"\$\{(serial_number|hostname)\}")
 
 
@@ -41,9 +43,10 @@ def check_conditions(certificate: ParsedCertificate, config: ClientCertificateCo
             raise CertificateRefusedError("common_name_mismatch", expected=expected, received=_shown(names))
     if config.subject_alternative_names:
         wanted = [substitute(pattern, subject) for pattern in config.subject_alternative_names]
-        found = _alternative_names(certificate)
-        if set(map(lower_case, wanted)).isdisjoint(map(lower_case, found)):
-            raise CertificateRefusedError("subject_alternative_name_mismatch", expected=wanted, received=_shown(found))
+        found = certificate.alternative_names
+        if not any(name in certificate.lower_case_names for name in map(_typed, wanted)):
+            shown = _shown([text for _, text in found])
+            raise CertificateRefusedError("subject_alternative_name_mismatch", expected=wanted, received=shown)
 
 
 def wanted_usages(config: ClientCertificateConfig) -> frozenset[x509.ObjectIdentifier]:
@@ -81,13 +84,15 @@ def _check_extended_key_usage(certificate: ParsedCertificate, wanted: tuple[str,
         raise CertificateRefusedError("extended_key_usage_missing", expected=list(wanted), received=received)
 
 
-def _alternative_names(certificate: ParsedCertificate) -> list[str]:
-    names = certificate.extension(x509.SubjectAlternativeName) or ()
-    return [
-        str(name.value)
-        for name in names
-        if isinstance(name, (x509.DNSName, x509.RFC822Name, x509.UniformResourceIdentifier, x509.IPAddress))
-    ]
+def _typed(wanted: str) -> tuple[type[x509.GeneralName], str]:
+    """Of which type an alternative name has to be: what a CA may not say as a DNS name it must not say as a URI."""
+    try:
+        return x509.IPAddress, lower_case(str(ipaddress.ip_address(wanted)))
+    except ValueError:
+        pass
+    if _SCHEME.match(wanted):
+        return x509.UniformResourceIdentifier, lower_case(wanted)
+    return x509.RFC822Name if "@" in wanted else x509.DNSName, lower_case(wanted)
 
 
 def _shown(names: Sequence[str]) -> list[str]:

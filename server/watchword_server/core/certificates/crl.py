@@ -84,7 +84,7 @@ def read_packed(der: bytes, issuers: Sequence[ParsedCertificate]) -> tuple[Revoc
         parsed = x509.load_der_x509_crl(der)
         name, extensions = canonical_name(parsed.issuer), parsed.extensions
     except UNREADABLE as error:
-        raise RevocationListRefusedError("malformed", "not a revocation list in DER, or damaged") from error
+        raise RevocationListRefusedError("malformed", "not a revocation list in DER or PEM, or damaged") from error
     covered, signer = _signer(parsed, [issuer for issuer in issuers if issuer.subject == name], issuers)
     # Only from here on, and so only for lists that are genuine, is anything inside believed.
     unknown = [extension.oid.dotted_string for extension in extensions if extension.critical and extension.oid not in _UNDERSTOOD]

@@ -36,6 +36,7 @@ class Head(NamedTuple):
     signature_algorithm: bytes  # inside what is signed
     outer_algorithm: bytes  # beside the signature
     issuer: bytes
+    subject: bytes
 
 
 def elements(der: bytes, start: int, end: int) -> Iterator[Element]:
@@ -56,12 +57,31 @@ def head(der: bytes) -> Head:
     certificate = _element(der, 0, len(der))
     signed = _element(der, certificate.content, certificate.end)
     outer = _element(der, signed.end, certificate.end)
+    signature = _element(der, outer.end, certificate.end)
+    if signature.content == signature.end or der[signature.content] != 0:  # else one certificate has many encodings
+        raise ValueError("a signature that is not of whole bytes")
     part = _element(der, signed.content, signed.end)
     if part.tag == _VERSION:
         part = _element(der, part.end, signed.end)
     algorithm = _element(der, part.end, signed.end)  # after the serial number
     issuer = _element(der, algorithm.end, signed.end)
-    return Head(der[algorithm.start : algorithm.end], der[outer.start : outer.end], der[issuer.start : issuer.end])
+    subject = _element(der, _element(der, issuer.end, signed.end).end, signed.end)  # after the validity
+    return Head(
+        der[algorithm.start : algorithm.end],
+        der[outer.start : outer.end],
+        der[issuer.start : issuer.end],
+        der[subject.start : subject.end],
+    )
+
+
+def has_more_attributes(name: bytes, limit: int) -> bool:
+    """Whether a name has more relative names, or attributes in them, than that. Raises `ValueError`."""
+    attributes = 0
+    for place, rdn in enumerate(children(name, _element(name, 0, len(name))), 1):
+        attributes += sum(1 for _ in children(name, rdn))
+        if max(place, attributes) > limit:
+            return True
+    return False
 
 
 def outline(der: bytes) -> Outline:

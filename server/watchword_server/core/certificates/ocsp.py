@@ -17,11 +17,12 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509 import ocsp
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, SignatureAlgorithmOID
 
-from watchword_server.core.certificates.parsed import UNREADABLE, ParsedCertificate, parse_whole
+from watchword_server.core.certificates.parsed import UNREADABLE, ParsedCertificate, parse, read_whole
 from watchword_server.core.certificates.refusal import CertificateRefusedError
 from watchword_server.core.certificates.remembered import Remembered
 from watchword_server.core.certificates.revocation import OcspStatus, RevocationReason, Revoked
-from watchword_server.core.certificates.strength import check_algorithm, check_key, check_signature
+from watchword_server.core.certificates.strength import check_key, check_signed, verification_cost
+from watchword_server.core.certificates.work import Work
 from watchword_server.core.model import Instant
 
 MAX_RESPONSE_LENGTH: Final = 16 * 1024
@@ -40,6 +41,9 @@ _UNDERSTOOD: Final = frozenset(
     }
 )
 _REMEMBERED: Final = 4096
+_RESPONSE_COST: Final = 80  # microseconds to read one, without its signature and what is counted below
+_RESPONSE_BYTES: Final = 64  # a microsecond
+_RESPONDER_COST: Final = 30  # to read a responder's certificate from outside
 
 
 class OcspRefusedError(Exception):
@@ -61,11 +65,14 @@ def ocsp_request(certificate: ParsedCertificate, issuer: ParsedCertificate) -> b
     return builder.build().public_bytes(Encoding.DER)
 
 
-def read_ocsp_response(der: bytes, *, certificate: ParsedCertificate, issuer: ParsedCertificate, now: Instant) -> OcspStatus:
+def read_ocsp_response(
+    der: bytes, *, certificate: ParsedCertificate, issuer: ParsedCertificate, work: Work | None = None, now: Instant
+) -> OcspStatus:
     """What a response says of a certificate at `now`: good or revoked. Raises `OcspRefusedError`.
 
     Signed by the issuer, or by a responder whose certificate is in the response, comes directly from the issuer and is for
     nothing but this (RFC 6960, 4.2.2.2). Without nextUpdate a response holds for no time at all.
+    `work`: what a stranger's response may cost; raises `CertificateRefusedError` where that is spent.
     """
     if len(der) > MAX_RESPONSE_LENGTH:
         raise OcspRefusedError("too_large", f"{len(der)} bytes, at most {MAX_RESPONSE_LENGTH}")
@@ -73,7 +80,7 @@ def read_ocsp_response(der: bytes, *, certificate: ParsedCertificate, issuer: Pa
     read = _read_before.get(key)
     if read is None:
         try:
-            read = _read(der, certificate, issuer)
+            read = _read(der, certificate, issuer, work or Work())
         except OcspRefusedError as refused:
             read = _Refused(refused.reason, refused.detail)
         _read_before.put(key, read)
@@ -105,19 +112,22 @@ _Key = tuple[bytes, bytes, bytes]
 _read_before: Remembered[_Key, _Read | _Refused] = Remembered(_REMEMBERED)
 
 
-def _read(der: bytes, certificate: ParsedCertificate, issuer: ParsedCertificate) -> _Read:
+def _read(der: bytes, certificate: ParsedCertificate, issuer: ParsedCertificate, work: Work) -> _Read:
+    work.spend(_RESPONSE_COST + len(der) // _RESPONSE_BYTES)
     try:
         response = ocsp.load_der_ocsp_response(der)
         if response.response_status is not ocsp.OCSPResponseStatus.SUCCESSFUL:
             raise OcspRefusedError("not_successful", response.response_status.name.lower())
         single = _single_response(response, certificate, issuer)  # the cheap question first: others' are not verified
         _check_extensions(response)
-        responder = _responder(response, issuer)
-        _check_signature(response, responder or issuer)
+        responder = _responder(response, issuer, work)
+        _check_signature(response, responder or issuer, work)
         status = _status(single)
     except UNREADABLE as error:
         raise OcspRefusedError("malformed") from error
     except CertificateRefusedError as error:
+        if error.reason == "chain_too_complex":
+            raise
         raise OcspRefusedError("responder", error.reason) from error
     if responder is None:
         return _Read(status, issuer.not_before, issuer.not_after)
@@ -150,7 +160,7 @@ def _names_issuer(single: ocsp.OCSPSingleResponse, certificate: ParsedCertificat
     }
 
 
-def _responder(response: ocsp.OCSPResponse, issuer: ParsedCertificate) -> ParsedCertificate | None:
+def _responder(response: ocsp.OCSPResponse, issuer: ParsedCertificate, work: Work) -> ParsedCertificate | None:
     """The delegated responder; None: the issuer itself."""
     if _is_responder(response, issuer):
         return None
@@ -158,21 +168,24 @@ def _responder(response: ocsp.OCSPResponse, issuer: ParsedCertificate) -> Parsed
     if len(certificates) > _MAX_CERTIFICATES:
         raise OcspRefusedError("malformed", f"more than {_MAX_CERTIFICATES} certificates")
     for candidate in certificates:
-        responder = parse_whole(candidate.public_bytes(Encoding.DER))
+        work.spend(_RESPONDER_COST)
+        responder = parse(candidate.public_bytes(Encoding.DER))
         if _is_responder(response, responder):
-            _check_responder(responder, issuer)
+            check_signed(responder, issuer, work)  # first: what a stranger wrote in it is not worth reading
+            read_whole(responder)
+            _check_responder(responder)
             return responder
     raise OcspRefusedError("responder", "neither the issuer nor in the response")
 
 
 def _is_responder(response: ocsp.OCSPResponse, certificate: ParsedCertificate) -> bool:
     if response.responder_name is not None:
-        return response.responder_name.public_bytes() == certificate.outline.subject
+        return response.responder_name.public_bytes() == certificate.head.subject
     return response.responder_key_hash == hashlib.sha1(_key_bits(certificate), usedforsecurity=False).digest()
 
 
-def _check_responder(responder: ParsedCertificate, issuer: ParsedCertificate) -> None:
-    """RFC 6960, 4.2.2.2: a certificate that the issuer signed directly, for signing responses."""
+def _check_responder(responder: ParsedCertificate) -> None:
+    """RFC 6960, 4.2.2.2: the issuer signed it directly, for signing responses."""
     usage, extended = responder.extension(x509.KeyUsage), responder.extension(x509.ExtendedKeyUsage)
     constraints = responder.extension(x509.BasicConstraints)
     if extended is None or ExtendedKeyUsageOID.OCSP_SIGNING not in extended:
@@ -184,8 +197,6 @@ def _check_responder(responder: ParsedCertificate, issuer: ParsedCertificate) ->
     if any(extension.critical and extension.oid not in _UNDERSTOOD for extension in responder.extensions):
         raise OcspRefusedError("responder", "its certificate has a critical extension that is not understood")
     check_key(responder)
-    check_algorithm(responder)
-    check_signature(responder, issuer)
 
 
 def _check_extensions(response: ocsp.OCSPResponse) -> None:
@@ -201,8 +212,9 @@ def _single_extensions(response: ocsp.OCSPResponse) -> list[x509.Extension[x509.
         return []
 
 
-def _check_signature(response: ocsp.OCSPResponse, signer: ParsedCertificate) -> None:
+def _check_signature(response: ocsp.OCSPResponse, signer: ParsedCertificate, work: Work) -> None:
     check_key(signer)
+    work.spend(verification_cost(signer))
     digest = response.signature_hash_algorithm
     if digest is not None and digest.name not in _SIGNATURE_HASHES:
         raise OcspRefusedError("algorithm", f"signed over {digest.name}")

@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 
-from watchword_server.core.certificates.der import Head, Outline, head, outline
-from watchword_server.core.certificates.names import CanonicalName, canonical_name
+from watchword_server.core.certificates.der import Head, Outline, has_more_attributes, head, outline
+from watchword_server.core.certificates.names import CanonicalName, canonical_name, lower_case
 from watchword_server.core.certificates.refusal import CertificateRefusedError
 from watchword_server.core.model import Fingerprint, Instant
 
@@ -27,8 +27,11 @@ UNREADABLE: Final = (
     x509.DuplicateExtension,
     x509.UnsupportedGeneralNameType,
 )
-_MAX_NAME_LENGTH: Final = 2 * 1024  # real ones have a hundred or two
+_MAX_NAME_LENGTH: Final = 1024  # real ones have a hundred or two
+_MAX_ATTRIBUTES: Final = 32
+_CERTAINLY_FEW: Final = 128  # bytes of a name that cannot cost much, whatever is in it
 _MAX_NAMED_LENGTH: Final = 4 * 1024  # of a larger certificate the names are not worth the time
+_COMPARED_NAMES: Final = (x509.DNSName, x509.RFC822Name, x509.UniformResourceIdentifier, x509.IPAddress)
 _MAX_SHOWN: Final = 256  # characters of a text, for logs
 
 _E = TypeVar("_E", bound=x509.ExtensionType)
@@ -86,23 +89,23 @@ class ParsedCertificate:
     @_lazy
     def subject_name(self) -> x509.Name:
         """The subject as it is written."""
+        _check_name(self.head.subject)
         return _readable(lambda: self.x509.subject)
 
     @_lazy
     def issuer_name(self) -> x509.Name:
         """The issuer as it is written."""
+        _check_name(self.head.issuer)
         return _readable(lambda: self.x509.issuer)
 
     @_lazy
     def subject(self) -> CanonicalName:
         """The subject as it is compared (RFC 5280, 7.1)."""
-        _check_name_length(self.outline.subject)
         return canonical_name(self.subject_name)
 
     @_lazy
     def issuer(self) -> CanonicalName:
         """The issuer as it is compared (RFC 5280, 7.1)."""
-        _check_name_length(self.outline.issuer)
         return canonical_name(self.issuer_name)
 
     @_lazy
@@ -130,11 +133,27 @@ class ParsedCertificate:
 
     def subject_text(self) -> str | None:
         """The subject for people; None: not worth the time."""
-        return self._name_text("subject")
+        return self._subject_text
 
     def issuer_text(self) -> str | None:
         """The issuer for people; None: not worth the time."""
-        return self._name_text("issuer")
+        return self._issuer_text
+
+    @property
+    def is_read(self) -> bool:
+        """Whether the extensions were read already."""
+        return "extensions" in self.__dict__
+
+    @_lazy
+    def alternative_names(self) -> tuple[tuple[type[x509.GeneralName], str], ...]:
+        """The DNS names, mailboxes, URIs and addresses among them, with their type."""
+        names = self.extension(x509.SubjectAlternativeName) or ()
+        return tuple((type(name), str(name.value)) for name in names if isinstance(name, _COMPARED_NAMES))
+
+    @_lazy
+    def lower_case_names(self) -> frozenset[tuple[type[x509.GeneralName], str]]:
+        """The alternative names as they are compared."""
+        return frozenset((kind, lower_case(text)) for kind, text in self.alternative_names)
 
     def key_text(self) -> str:
         """The kind and size of the key, for people."""
@@ -146,13 +165,20 @@ class ParsedCertificate:
             case key:
                 return type(key).__name__
 
-    def _name_text(self, which: str) -> str | None:
+    @_lazy
+    def _subject_text(self) -> str | None:
+        return self._text(lambda: self.subject_name)
+
+    @_lazy
+    def _issuer_text(self) -> str | None:
+        return self._text(lambda: self.issuer_name)
+
+    def _text(self, name: Callable[[], x509.Name]) -> str | None:
         if len(self.der) > _MAX_NAMED_LENGTH:
             return None
         try:
-            name = self.x509.subject if which == "subject" else self.x509.issuer
-            return plain(name.rfc4514_string())
-        except UNREADABLE:
+            return plain(name().rfc4514_string())
+        except (CertificateRefusedError, *UNREADABLE):
             return None
 
 
@@ -195,11 +221,14 @@ def plain(text: str) -> str:
     return "".join(character if character.isprintable() else f"\\x{ord(character):02x}" for character in cut)
 
 
-def _check_name_length(name: bytes) -> None:
+def _check_name(name: bytes) -> None:
+    """Before the library makes objects of it."""
     if len(name) > _MAX_NAME_LENGTH:
         raise CertificateRefusedError(
             "certificate_malformed", expected=f"names of at most {_MAX_NAME_LENGTH} bytes", received=f"{len(name)} bytes"
         )
+    if len(name) > _CERTAINLY_FEW and _readable(lambda: has_more_attributes(name, _MAX_ATTRIBUTES)):
+        raise CertificateRefusedError("certificate_malformed", expected=f"names of at most {_MAX_ATTRIBUTES} attributes")
 
 
 def _readable(read: Callable[[], _T]) -> _T:

@@ -16,7 +16,7 @@ from watchword_server.core.certificates.parsed import ParsedCertificate
 from watchword_server.core.certificates.path_validation import check_intermediate, check_path, is_valid
 from watchword_server.core.certificates.refusal import Attempt, CertificateRefusedError
 from watchword_server.core.certificates.remembered import Remembered
-from watchword_server.core.certificates.strength import check_algorithm, check_key, check_signature, verification_cost
+from watchword_server.core.certificates.strength import check_signed
 from watchword_server.core.certificates.work import Work
 from watchword_server.core.model import Fingerprint, Instant
 
@@ -27,7 +27,7 @@ _SUBJECT_KEY_IDENTIFIER: Final = bytes.fromhex("551d0e")
 _KEY_IDENTIFIER: Final = 0x80
 
 # That a CA signed another's certificate stays true: issuer and certificate.
-_SIGNED: Final[Remembered[tuple[Fingerprint, Fingerprint], ParsedCertificate]] = Remembered(1024)
+_SIGNED: Final[Remembered[tuple[Fingerprint, Fingerprint], Fingerprint]] = Remembered(1024)
 
 _Path = tuple[ParsedCertificate, ...]
 
@@ -76,13 +76,15 @@ class _Search:
         """Finds what leads by name from the client certificate to the trusted one. Raises `CertificateRefusedError`."""
         level, height = [self.leaf], 1
         missing = self.leaf
+        named: dict[CanonicalName, list[ParsedCertificate]] = {}
+        for candidate in candidates:
+            named.setdefault(candidate.subject, []).append(candidate)
         while level:
             for certificate in level:
                 self.height[id(certificate)] = height
                 self.below.setdefault(certificate.issuer, []).append(certificate)
-            names = {certificate.issuer for certificate in level}
             missing = level[0]
-            level = [one for one in candidates if id(one) not in self.height and one.subject in names]
+            level = [one for certificate in level for one in named.pop(certificate.issuer, ())]
             height += 1
         found = self.below.get(self.anchor.subject)
         if found is None:
@@ -182,15 +184,12 @@ class _Search:
 
 
 def _check_signed(child: ParsedCertificate, issuer: ParsedCertificate, work: Work, *, remember: bool) -> None:
-    check_algorithm(child)
-    check_key(issuer)  # before it is worked with: a key may be made to cost
     pair = (issuer.fingerprint, child.fingerprint)
     if remember and _SIGNED.get(pair) is not None:
         return
-    work.spend(verification_cost(issuer))
-    check_signature(child, issuer)
+    check_signed(child, issuer, work)
     if remember:
-        _SIGNED.put(pair, issuer)
+        _SIGNED.put(pair, issuer.fingerprint)
 
 
 def _identifies(child: ParsedCertificate, issuer: ParsedCertificate) -> bool:

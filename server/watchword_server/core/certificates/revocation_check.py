@@ -22,6 +22,7 @@ from watchword_server.core.certificates.revocation import (
     Revoked,
     issuer_key_of,
 )
+from watchword_server.core.certificates.work import Work
 from watchword_server.core.model import Instant, RevocationPolicy
 
 _MAX_STAPLED: Final = 4
@@ -29,7 +30,13 @@ _NOTHING: Final = IssuerRevocation()
 
 
 def check_revocation(
-    path: ValidPath, policy: RevocationPolicy, view: RevocationView, *, stapled: Sequence[bytes] = (), now: Instant
+    path: ValidPath,
+    policy: RevocationPolicy,
+    view: RevocationView,
+    *,
+    stapled: Sequence[bytes] = (),
+    work: Work | None = None,
+    now: Instant,
 ) -> Instant | None:
     """Whether no certificate of the path but the trusted one is revoked. `stapled`: OCSP responses in DER, from the device.
 
@@ -37,10 +44,12 @@ def check_revocation(
     numbers are unique to an issuer). What takes it back is of the same kind, of the same scope, current and strictly newer:
     another complete list, another delta list over the same base, or `removeFromCRL` in a delta list that adds to the list where
     the certificate is on hold (RFC 5280, 5.2.4). A list that is not stored yet only revokes. That a certificate is good counts
-    only from what is current and in scope, and for no longer than a delta list that adds to the list.
+    only from what is current and in scope, and for no longer than a delta list that adds to the list; never from a complete list
+    that a newer one followed, even if that has ended.
 
     Returns until when that is known, where the policy requires to know; else None. Raises `CertificateRefusedError`:
-    `certificate_revoked`, `issuer_revoked`, and with `RevocationPolicy.REQUIRE` `revocation_unknown`.
+    `certificate_revoked`, `issuer_revoked`, `chain_too_complex` (responses beyond what `work` allows),
+    and with `RevocationPolicy.REQUIRE` `revocation_unknown`.
     """
     required = policy is RevocationPolicy.REQUIRE
     nothing_to_learn = not required and not stapled
@@ -60,7 +69,7 @@ def check_revocation(
     for place, link in enumerate(links):
         until, why = link.known_until()
         if until is None and stapled:
-            status, refused = _read_stapled(stapled[:_MAX_STAPLED], link)
+            status, refused = _read_stapled(stapled[:_MAX_STAPLED], link, work or Work())
             why += refused
             if status is not None and status.revoked is not None:
                 reason = "certificate_revoked" if place == 0 else "issuer_revoked"
@@ -121,7 +130,7 @@ class _Link:
         known, why = self.known, list[str]()
         best: Instant | None = None
         for listed in known.lists:
-            if listed.base_number is None and listed.is_stored:
+            if listed.base_number is None and listed.is_stored and not _is_followed(listed, known.lists, self.now):
                 until = self._list_holds_until(listed, known.lists, why)
                 best = until if best is None or (until is not None and until > best) else best
         status = known.responses.get(self.certificate.serial_number)
@@ -133,7 +142,7 @@ class _Link:
             else:
                 best = status.next_update if best is None else max(best, status.next_update)
         if best is None and not why:
-            why.append("no revocation list of its issuer")
+            why.append(f"no revocation list of {self.issuer.subject_text() or 'its issuer'}")
         return best, why
 
     def _list_holds_until(self, listed: RevocationList, lists: Sequence[RevocationList], why: list[str]) -> Instant | None:
@@ -177,13 +186,27 @@ def _supersedes(newer: RevocationList, older: RevocationList, now: Instant) -> b
     """Whether all that the older one says is said again, or taken back, by the newer one."""
     if not newer.is_stored or not _is_current(newer, now):
         return False
+    if newer.base_number is None and older.base_number is None:
+        return _is_newer(newer, older)
     if newer.scope != older.scope or newer.this_update <= older.this_update:
         return False
-    if newer.base_number is None and older.base_number is None:
-        return newer.number is None or older.number is None or newer.number >= older.number
     if newer.number is None or older.number is None or newer.number < older.number or older.base_number is None:
         return False
     return newer.base_number is None or newer.base_number <= older.base_number
+
+
+def _is_newer(newer: RevocationList, older: RevocationList) -> bool:
+    """Of two complete lists of an issuer."""
+    if newer.scope != older.scope or newer.this_update <= older.this_update:
+        return False
+    return newer.number is None or older.number is None or newer.number >= older.number
+
+
+def _is_followed(listed: RevocationList, lists: Sequence[RevocationList], now: Instant) -> bool:
+    """Whether there is a newer complete list, wherever it came from: what the older one does not know of may be on it."""
+    return any(
+        other.is_stored and other.base_number is None and other.this_update <= now and _is_newer(other, listed) for other in lists
+    )
 
 
 def _adds_to(delta: RevocationList, base: RevocationList) -> bool:
@@ -246,7 +269,7 @@ def _signer_holds_until(listed: RevocationList, signer: ListSigner, view: Revoca
         min(other.next_update, signer.not_after)
         for other in lists
         if other.signer is None and other.base_number is None and other.scope.end_entities and other.scope.authorities
-        if other.is_stored and other.scope.places is None and _is_current(other, now)
+        if other.is_stored and other.scope.places is None and _is_current(other, now) and not _is_followed(other, lists, now)
     ]
     return max(ends, default=None)
 
@@ -255,12 +278,12 @@ def _responder_revoked(status: OcspStatus, known: IssuerRevocation, now: Instant
     return status.responder is not None and any(_entries(known.lists, status.responder, now))
 
 
-def _read_stapled(stapled: Sequence[bytes], link: _Link) -> tuple[OcspStatus | None, list[str]]:
+def _read_stapled(stapled: Sequence[bytes], link: _Link, work: Work) -> tuple[OcspStatus | None, list[str]]:
     """The first response that is believed, and why those before it are not."""
     refused = []
     for der in stapled:
         try:
-            status = read_ocsp_response(der, certificate=link.certificate, issuer=link.issuer, now=link.now)
+            status = read_ocsp_response(der, certificate=link.certificate, issuer=link.issuer, work=work, now=link.now)
         except OcspRefusedError as error:
             refused.append(f"a response of the device: {error}")
             continue

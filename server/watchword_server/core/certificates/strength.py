@@ -7,6 +7,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 
 from watchword_server.core.certificates.parsed import UNREADABLE, ParsedCertificate
 from watchword_server.core.certificates.refusal import CertificateRefusedError
+from watchword_server.core.certificates.work import Work
 
 _MIN_RSA_BITS: Final = 2048
 _MAX_RSA_BITS: Final = 8192  # a larger one costs milliseconds to verify
@@ -15,6 +16,8 @@ _HASHES: Final = frozenset({"sha256", "sha384", "sha512"})
 _CURVE_COSTS: Final = {"secp256r1": 55, "secp384r1": 350, "secp521r1": 700}
 _ED25519_COST: Final = 70
 _RSA_2048_COST: Final = 20
+_AROUND_COST: Final = 20  # microseconds of what surrounds a verification
+_NAME_BYTES: Final = 2  # of names that are compared and told, in a microsecond
 
 
 def check_key(certificate: ParsedCertificate) -> None:
@@ -56,6 +59,27 @@ def verification_cost(issuer: ParsedCertificate) -> int:
             return _CURVE_COSTS[key.curve.name]
         case _:
             return _ED25519_COST
+
+
+def check_signed(certificate: ParsedCertificate, issuer: ParsedCertificate, work: Work) -> None:
+    """As `check_algorithm`, `check_key` of the issuer and `check_signature` say. Raises `CertificateRefusedError`."""
+    check_algorithm(certificate)
+    if not issuer.may_issue:
+        check_key(issuer)  # before it is worked with: a key may be made to cost
+    if certificate.head.issuer != issuer.outline.subject:
+        work.spend(len(certificate.head.issuer) // _NAME_BYTES)
+    pair = (issuer.fingerprint, certificate.fingerprint)
+    if pair not in work.signatures:
+        work.spend(_AROUND_COST + verification_cost(issuer))
+        try:
+            check_signature(certificate, issuer)
+        except CertificateRefusedError as error:
+            if error.reason == "certificate_signature_invalid":
+                work.signatures[pair] = error.reason
+            raise
+        work.signatures[pair] = None
+    elif work.signatures[pair] is not None:
+        raise _signature_invalid(issuer)
 
 
 def check_signature(certificate: ParsedCertificate, issuer: ParsedCertificate) -> None:

@@ -8,6 +8,7 @@ from watchword_server.core.certificates.parsed import ParsedCertificate
 from watchword_server.core.certificates.path import ValidPath, find_path, issued_by
 from watchword_server.core.certificates.revocation import RevocationView
 from watchword_server.core.certificates.revocation_check import check_revocation
+from watchword_server.core.certificates.work import Work
 from watchword_server.core.model import ClientCertificateConfig, Instant, SigningCertificate, Trust
 
 
@@ -32,18 +33,31 @@ def verify_client_certificate(
     subject: Subject,
     revocation: RevocationView,
     stapled: Sequence[bytes] = (),
+    work: Work | None = None,
     now: Instant,
 ) -> VerifiedCertificate:
     """The verdict on `chain[0]` for a check; the rest of `chain` are intermediates that the device brought.
 
-    Raises `CertificateRefusedError` with the first condition that does not hold.
+    `work`: what it may cost. Raises `CertificateRefusedError` with the first condition that does not hold.
     """
-    if config.trust is Trust.CHAIN:
-        usages = wanted_usages(config)
-        path = find_path(chain, signing.der, intermediates=signing.intermediates, usages=usages, now=now)
-    else:
-        path = issued_by(chain[0], signing.der, now=now)
+    work = work or Work()
+    path = path_of(chain, signing, config=config, work=work, now=now)
     check_conditions(path.leaf, config, subject)
-    known_until = check_revocation(path, config.revocation, revocation, stapled=stapled, now=now)
+    known_until = check_revocation(path, config.revocation, revocation, stapled=stapled, work=work, now=now)
     valid_until = path.valid_until if known_until is None else min(path.valid_until, known_until)
     return VerifiedCertificate(path, valid_until)
+
+
+def path_of(
+    chain: Sequence[bytes],
+    signing: SigningCertificate,
+    *,
+    config: ClientCertificateConfig,
+    work: Work | None = None,
+    now: Instant,
+) -> ValidPath:
+    """The path of `chain[0]` that the verdict rests on; one that was found before is remembered. Raises as the verdict."""
+    if config.trust is Trust.CHAIN:
+        usages = wanted_usages(config)
+        return find_path(chain, signing.der, intermediates=signing.intermediates, usages=usages, work=work, now=now)
+    return issued_by(chain[0], signing.der, work=work, now=now)

@@ -1,6 +1,7 @@
 """The client certificate check: the best candidate decides, one that passes, else the nearest miss."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 from watchword import possession
@@ -8,11 +9,13 @@ from watchword_server.core import keys
 from watchword_server.core.certificates.conditions import Subject
 from watchword_server.core.certificates.parsed import fingerprint, parse
 from watchword_server.core.certificates.refusal import CertificateRefusedError
+from watchword_server.core.certificates.strength import verification_cost
 from watchword_server.core.certificates.verdict import VerifiedCertificate, verify_client_certificate
 from watchword_server.core.kinds.verdict import JudgingContext, Verdict
 from watchword_server.core.model import Candidate, Claim, PrivateKeyState
 
 MAX_CANDIDATES: Final = 8
+_CANDIDATE_COST: Final = 5  # microseconds, whatever is remembered of it
 _POSSESSION_RANK: Final = 1000  # nearer than any failed certificate condition
 _PASSED_RANK: Final = 1001
 
@@ -22,19 +25,25 @@ def judge(claim: Claim, context: JudgingContext) -> Verdict:
     config = context.check.config
     if not claim.candidates:
         return Verdict("certificate_not_found", expected=list(config.paths) or list(config.trust_stores) or None)
-    verdicts = [_judge_candidate(candidate, context) for candidate in claim.candidates[:MAX_CANDIDATES]]
-    return max(verdicts, key=lambda verdict: verdict.rank)
+    verdicts: list[Verdict] = []
+    for candidate in claim.candidates[:MAX_CANDIDATES]:
+        verdicts.append(_judge_candidate(candidate, context))
+        if verdicts[-1].passed:  # none is better
+            break
+    best = max(range(len(verdicts)), key=lambda place: verdicts[place].rank)
+    return _about(verdicts[best], claim.candidates[best])
 
 
 def _judge_candidate(candidate: Candidate, context: JudgingContext) -> Verdict:
-    check, proof, leaf = context.check, context.proof, candidate.chain[0]
+    check, proof = context.check, context.proof
     subject = Subject(
         serial_number=context.device.serial_number,
         hostname=proof.hostname,
         reported_serial_number=proof.reported_serial_number,
     )
-    chain = tuple(map(fingerprint, candidate.chain))
-    try:  # step 8: the certificate verdict
+    try:
+        context.work.spend(_CANDIDATE_COST)
+        # Step 8: the certificate verdict.
         verified = verify_client_certificate(
             candidate.chain,
             context.signing_certificates[check.config.certificate_id],
@@ -42,35 +51,44 @@ def _judge_candidate(candidate: Candidate, context: JudgingContext) -> Verdict:
             subject=subject,
             revocation=context.revocation,
             stapled=candidate.ocsp_responses,
+            work=context.work,
             now=context.now,
         )
+        failure = None
+        if check.config.check_private_key:
+            failure = _possession_failure(
+                candidate, context, verified
+            )  # step 9: its key signed the statement about this challenge
     except CertificateRefusedError as refusal:
         return Verdict(
             refusal.reason,
             rank=refusal.rank,
-            fingerprint=chain[0],
-            chain=chain,
-            serial_number=_serial_number(leaf),
             location=candidate.location,
             expected=refusal.expected,
             received=refusal.received,
         )
-    failure = None
-    if check.config.check_private_key:
-        failure = _possession_failure(candidate, context, verified)  # step 9: its key signed the statement about this challenge
     certificate = verified.certificate
     return Verdict(
         failure or "passed",
         rank=_PASSED_RANK if failure is None else _POSSESSION_RANK,
         passed=failure is None,
         proven=failure is None and check.config.check_private_key,
-        fingerprint=chain[0],
-        chain=chain,
+        fingerprint=certificate.fingerprint,
+        chain=(certificate.fingerprint, *map(fingerprint, candidate.chain[1:])) if failure is None else (),
         key_sha256=certificate.public_key_sha256,
         serial_number=certificate.serial_number,
         not_after=verified.valid_until,
         location=candidate.location,
     )
+
+
+def _about(verdict: Verdict, candidate: Candidate) -> Verdict:
+    """The verdict with what names the certificate, which is worth its time only for the one that is told."""
+    if verdict.passed:
+        return verdict
+    chain = tuple(map(fingerprint, candidate.chain))
+    serial_number = _serial_number(candidate.chain[0]) if verdict.serial_number is None else verdict.serial_number
+    return replace(verdict, fingerprint=chain[0], chain=chain, serial_number=serial_number)
 
 
 def _serial_number(der: bytes) -> int | None:
@@ -99,8 +117,11 @@ def _possession_failure(candidate: Candidate, context: JudgingContext, verified:
         check_id=context.check.id,
         certificate_der=candidate.chain[0],
     )
+    cost = verification_cost(verified.certificate)
+    context.work.spend(cost)
     if not keys.proves_possession(key, scheme=scheme, statement=statement, signature=candidate.possession_signature):
         return "possession_invalid"
+    context.work.give_back(cost)  # at most once for a claim, which passes
     return None
 
 

@@ -1,9 +1,10 @@
 """What goes into judging a claim, and what comes out, whatever the kind of check."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from watchword_server.core.certificates.revocation import RevocationView
+from watchword_server.core.certificates.work import Work
 from watchword_server.core.model import (
     CertificateId,
     Check,
@@ -17,7 +18,7 @@ from watchword_server.core.model import (
 
 @dataclass(frozen=True, slots=True)
 class JudgingContext:
-    """Everything a judgement depends on besides the claim. `now` is the time of judging."""
+    """Everything a judgement depends on besides the claim. `now` is the time of judging, `work` what it may cost."""
 
     proof: ProofContext
     device: Device
@@ -25,6 +26,7 @@ class JudgingContext:
     signing_certificates: Mapping[CertificateId, SigningCertificate]
     revocation: RevocationView
     now: Instant
+    work: Work = field(default_factory=Work)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from watchword_server.core.certificates.parsed import fingerprint
 from watchword_server.core.model import SigningCertificate
 from watchword_server.core.times import rfc3339
 from watchword_server.doors.operators.authentication import Authentication
+from watchword_server.ports import ListSource
 from watchword_server.services.revocation import Revocation
 from watchword_server.services.revocation_places import KeptList, Slot
 from watchword_server.services.revocation_sources import RevocationSources, Source
@@ -51,9 +52,22 @@ class CertificateRoutes:
         return _list(await self.revocation.upload(name_or_id, request.stream()))
 
     async def refresh(self, name_or_id: str) -> dict[str, object]:
-        """Has the configured places read now; does not wait for it."""
+        """Has the configured places read, and says what came of each. `error` None: its newest list is in force."""
         signing = self.revocation.certificate(name_or_id)
-        return {"id": signing.id, "places": self.sources.hurry(signing)}
+        read = await self.sources.read_now(signing)
+        lists = {source.slot: self.revocation.list_at(source.slot) for source, _ in read}
+        return {
+            "id": signing.id,
+            "places": [
+                {
+                    "source": source.slot.source.value,
+                    "place": source.slot.place,
+                    **(_NOTHING if (kept := lists[source.slot]) is None else _list(kept)),
+                    "error": error,
+                }
+                for source, error in read
+            ],
+        }
 
     def figures(self) -> Iterator[tuple[str, str, float | None, float | None, int]]:
         """What the metrics tell of each list: the CA's name, the place, this and next update, failures in a row."""
@@ -62,7 +76,7 @@ class CertificateRoutes:
                 known = None if kept is None else kept.revocation_list
                 yield (
                     signing.name,
-                    slot.place,
+                    _shown(slot),
                     None if known is None else known.this_update,
                     None if known is None else known.next_update,
                     0 if source is None else source.failures,
@@ -87,7 +101,7 @@ class CertificateRoutes:
             "lists": [
                 {
                     "source": slot.source.value,
-                    "place": slot.place,
+                    "place": _shown(slot),
                     **(_NOTHING if kept is None else _list(kept)),
                     "last_read_at": None if source is None else rfc3339(source.fetched_at),
                     "last_error": None if source is None else source.error,
@@ -95,6 +109,14 @@ class CertificateRoutes:
                 for slot, kept, source in self._places(signing)
             ],
         }
+
+
+def _shown(slot: Slot) -> str:
+    """An upload has no place of its own: the beginnings of the hashes tell those of different issuers and scopes apart."""
+    if slot.source is not ListSource.UPLOAD:
+        return slot.place
+    issuer, kind, *scope = slot.place.split(" ")
+    return f"upload ({', '.join([kind, f'issuer {issuer[:8]}', *(f'scope {each[:8]}' for each in scope)])})"
 
 
 def _list(kept: KeptList) -> dict[str, object]:

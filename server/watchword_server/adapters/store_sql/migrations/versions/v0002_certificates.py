@@ -1,4 +1,4 @@
-"""Keys beside certificates, boots, keys to come, revocation lists."""
+"""Keys beside certificates, boots, keys to come, revocation lists, revocations by responders."""
 
 from typing import Any, Literal
 
@@ -50,6 +50,22 @@ def upgrade() -> None:
         sa.Column("number", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("data", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("certificate_id", "source", "place", "number", name="pk_revocation_list_pieces"),
+    )
+    op.create_table(
+        "ocsp_revocations",
+        sa.Column("certificate_id", sa.Text(), nullable=False),
+        sa.Column("issuer_name", sa.LargeBinary(), nullable=False),
+        sa.Column("issuer_key_sha256", sa.LargeBinary(), nullable=False),
+        sa.Column("serial_number", sa.Text(), nullable=False),
+        sa.Column("revoked_at", sa.Double(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("this_update", sa.Double(), nullable=False),
+        sa.Column("next_update", sa.Double(), nullable=False),
+        sa.Column("responder", sa.Text()),
+        sa.Column("not_after", sa.Double(), nullable=False),
+        sa.PrimaryKeyConstraint(
+            "certificate_id", "issuer_name", "issuer_key_sha256", "serial_number", name="pk_ocsp_revocations"
+        ),
     )
 
 
