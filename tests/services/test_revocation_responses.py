@@ -19,6 +19,7 @@ from support.pki import HOUR, Authority, Credential, Pki
 from support.processes import Program, free_port
 from support.programs import program
 from support.rules import wiki_rules
+from watchword.v1 import posture_pb2 as wire
 
 
 @dataclass(slots=True)
