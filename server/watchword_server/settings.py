@@ -227,6 +227,9 @@ def _names_in(place: Sequence[str]) -> list[str]:
     return list(model.model_fields)
 
 
+_OF_THE_TESTS: Final = frozenset({"WATCHWORD_CONFORMANCE", "WATCHWORD_SOAK", "WATCHWORD_HISTORY_SEED"})  # no settings
+
+
 def load_settings(config: Path | None, **from_command_line: Any) -> Settings:  # noqa: ANN401 - each key is validated by the model
     """The settings. Raises `pydantic.ValidationError`, `tomllib.TOMLDecodeError`, and `ValueError` for unknown names."""
     known = {name.upper() for name in Settings.model_fields}
@@ -235,6 +238,7 @@ def load_settings(config: Path | None, **from_command_line: Any) -> Settings:  #
         for name in os.environ
         if name.startswith(ENV_PREFIX)
         and not name.startswith("WATCHWORD_AGENT_")
+        and name not in _OF_THE_TESTS
         and name.removeprefix(ENV_PREFIX).split("__")[0] not in known
     ]
     if unknown:

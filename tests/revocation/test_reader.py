@@ -86,6 +86,7 @@ async def test_addresses_that_never_finish_hold_up_no_file_and_no_tidying(reader
             assert read is not None
             await reader.keep_only(())
             assert list((tmp_path / "spool").iterdir()) == []
+        assert not any(task.done() for task in fetching)  # nothing waited for their time to be over
         for task in fetching:
             task.cancel()
         await asyncio.gather(*fetching, return_exceptions=True)

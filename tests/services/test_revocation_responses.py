@@ -171,6 +171,7 @@ async def test_without_an_answer_judging_goes_on_and_the_responder_is_left_alone
 async def test_a_revocation_outlives_a_restart_until_a_newer_answer_is_good(tmp_path: Path, pki: Pki) -> None:
     credential = pki.issuing.issue()
     responder = Responder(pki.issuing, (credential,), revoked={credential.certificate.serial_number})
+    responder.backdated = 60
     with HttpServer(responder.answer) as web:
         async with World.open(tmp_path, pki) as world:
             world.rules["certificates"][0]["ocsp"] = {"url": f"http://{web.address}/"}
@@ -190,7 +191,7 @@ async def test_a_revocation_outlives_a_restart_until_a_newer_answer_is_good(tmp_
             assert len(responder.requests) == 2
             world.pass_time(31)
             responder.failing, responder.revoked = False, set()
-            responder.backdated = 3600  # older than the revocation, or as old: an answer of before takes nothing back
+            responder.backdated = 3600  # an answer of before takes nothing back
             await world.attest(device, "certificate_revoked")
             assert len(await world.house.store.ocsp_revocations()) == 1
             world.pass_time(301)
