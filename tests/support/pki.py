@@ -269,15 +269,14 @@ def _name(common_name: str | None) -> x509.Name:
 
 
 def _general_name(name: str) -> x509.GeneralName:
-    """A URI where there is a scheme, a mailbox where there is an `@`, an IP address if it reads as one, else a DNS name."""
-    if "://" in name:
-        return x509.UniformResourceIdentifier(name)
-    if "@" in name:
-        return x509.RFC822Name(name)
+    """An IP address if it reads as one, a URI where there is a scheme, a mailbox where there is an `@`, else a DNS name."""
     try:
         return x509.IPAddress(ipaddress.ip_address(name))
     except ValueError:
-        return x509.DNSName(name)
+        pass
+    if ":" in name:
+        return x509.UniformResourceIdentifier(name)
+    return x509.RFC822Name(name) if "@" in name else x509.DNSName(name)
 
 
 def _key_usage(*, key_cert_sign: bool) -> x509.KeyUsage:

@@ -43,8 +43,7 @@ def _judge_candidate(candidate: Candidate, context: JudgingContext) -> Verdict:
     )
     try:
         context.work.spend(_CANDIDATE_COST)
-        # Step 8: the certificate verdict.
-        verified = verify_client_certificate(
+        verified = verify_client_certificate(  # step 8: the certificate verdict
             candidate.chain,
             context.signing_certificates[check.config.certificate_id],
             config=check.config,
@@ -55,10 +54,8 @@ def _judge_candidate(candidate: Candidate, context: JudgingContext) -> Verdict:
             now=context.now,
         )
         failure = None
-        if check.config.check_private_key:
-            failure = _possession_failure(
-                candidate, context, verified
-            )  # step 9: its key signed the statement about this challenge
+        if check.config.check_private_key:  # step 9: its key signed the statement about this challenge
+            failure = _possession_failure(candidate, context, verified)
     except CertificateRefusedError as refusal:
         return Verdict(
             refusal.reason,
