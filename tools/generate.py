@@ -12,8 +12,6 @@ from typing import Any, Final, TypeGuard, get_args
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from watchword_agent.settings import ENVIRONMENT_PREFIX
-from watchword_agent.settings import Settings as AgentSettings
 from watchword_server.settings import ENV_PREFIX, Settings
 
 ROOT: Final = Path(__file__).resolve().parents[1]
@@ -27,7 +25,7 @@ def main() -> int:
     check: bool = parser.parse_args().check
     stale = []
     with tempfile.TemporaryDirectory() as directory:
-        for path, content in (*stubs(Path(directory)), ("docs/settings.md", settings_page())):
+        for path, content in generated(Path(directory)):
             target = ROOT / path
             if target.exists() and target.read_text() == content:
                 continue
@@ -38,6 +36,12 @@ def main() -> int:
     if check and stale:
         print(f"not up to date, run `make proto`: {', '.join(stale)}", file=sys.stderr)
     return int(check and bool(stale))
+
+
+def generated(directory: Path) -> Iterator[tuple[str, str]]:
+    """Each generated file and what it should hold, the stubs first."""
+    yield from stubs(directory)
+    yield "docs/settings.md", settings_page()
 
 
 def stubs(directory: Path) -> Iterator[tuple[str, str]]:
@@ -57,6 +61,9 @@ def stubs(directory: Path) -> Iterator[tuple[str, str]]:
 
 def settings_page() -> str:
     """docs/settings.md."""
+    from watchword_agent.settings import ENVIRONMENT_PREFIX  # noqa: PLC0415 -- it needs the stubs, which are written by now
+    from watchword_agent.settings import Settings as AgentSettings  # noqa: PLC0415
+
     lines = [
         "# Settings of `watchword serve`",
         "",

@@ -20,12 +20,14 @@ from watchword_agent.collect import Collector
 from watchword_agent.device_keys import DeviceKeys
 from watchword_agent.enrollment import enroll, token_id
 from watchword_agent.errors import AgentError, NotEnrolledError, SettingsError, StateDirectoryError
+from watchword_agent.helper_process import Helpers
 from watchword_agent.identity import read_identity
 from watchword_agent.leaving import say_goodbye
 from watchword_agent.session import Attester
 from watchword_agent.settings import ServerAddress, Settings
 from watchword_agent.state import Enrollment, StateDirectory
 from watchword_agent.status import Status, StatusFile, read_status
+from watchword_agent.stores.base import Access
 from watchword_agent.stream import AttestStream
 from watchword_agent.watch import StoreWatch
 
@@ -98,7 +100,8 @@ async def run_agent(settings: Settings) -> None:
                 read_identity,
                 hostname=settings.hostname or enrollment.hostname,
                 serial_number=settings.serial_number or enrollment.serial_number,
-            )
+            ),
+            access_of(settings),
         )
         watch = StoreWatch()
         async with open_channel(ServerAddress.parse(server), ca_file=settings.ca_file or enrollment.ca_file) as channel:
@@ -126,6 +129,16 @@ async def _leave(channel: grpc.aio.Channel, attester: Attester, keys: DeviceKeys
         log.warning(log.Event.GOODBYE_FAILED, detail=str(error))
     else:
         log.info(log.Event.SAID_GOODBYE)
+
+
+def access_of(settings: Settings) -> Access:
+    """What stores may use on this device."""
+    return Access(
+        Helpers(),
+        password_files=settings.password_files,
+        pkcs11_modules=tuple(settings.pkcs11_modules),
+        nss_modules=tuple(settings.nss_modules),
+    )
 
 
 async def leave_server(settings: Settings) -> str:

@@ -10,6 +10,7 @@ from watchword_agent.errors import CollectionFailedError
 from watchword_agent.identity import Identity, monotonic_seconds
 from watchword_agent.kinds import kind_of
 from watchword_agent.kinds.base import ProofBinding
+from watchword_agent.stores.base import Access, Watched
 
 _BUDGET_BYTES: Final = 240 * 1024  # a message has at most 256 KiB, the envelope and the rest of the evidence included
 
@@ -33,14 +34,21 @@ class Collected:
 class Collector:
     """Collects evidence with the identity as it is at that moment."""
 
-    def __init__(self, read_identity: Callable[[], Identity], clock: Callable[[], float] = monotonic_seconds) -> None:
+    def __init__(
+        self, read_identity: Callable[[], Identity], access: Access, clock: Callable[[], float] = monotonic_seconds
+    ) -> None:
         self._read_identity = read_identity
+        self._access = access
         self._clock = clock
 
-    def watched(self, checks: Sequence[pb.Check]) -> frozenset[str]:
-        """The files whose change may change what `collect` brings."""
-        identity = self._read_identity()
-        return frozenset(path for check in checks if (kind := kind_of(check)) for path in kind.watched(check, identity))
+    def watched(self, checks: Sequence[pb.Check]) -> Watched:
+        """What may change what `collect` brings."""
+        identity, watched = self._read_identity(), Watched()
+        for check in checks:
+            kind = kind_of(check)
+            if kind is not None:
+                watched |= kind.watched(check, identity, self._access)
+        return watched
 
     def collect(self, checks: Sequence[pb.Check], binding: ProofBinding) -> Collected:
         """One finding for each check, whatever happens: what cannot be looked at says why."""
@@ -58,7 +66,7 @@ class Collector:
         try:
             if kind is None:
                 raise CollectionFailedError("kind_unsupported", "this agent does not know this kind of check: update it")
-            kind.collect(check, identity, binding, evidence)
+            kind.collect(check, identity, self._access, binding, evidence)
         except CollectionFailedError as failure:
             evidence = _failed(check, failure)
         except Exception as error:  # noqa: BLE001 -- a fault in one check must not silence the others

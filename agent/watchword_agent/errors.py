@@ -19,6 +19,8 @@ AgentError
 
 from typing import Final
 
+from watchword.v1 import posture_pb2 as pb
+
 _MAX_DETAIL_BYTES: Final = 1000  # a text on the wire has at most 1 KiB
 
 
@@ -84,4 +86,8 @@ class CollectionFailedError(AgentError):
 
 
 class SigningFailedError(AgentError):
-    """A certificate's key did not sign, though it looked usable."""
+    """A certificate's key did not sign, though it looked usable. `state`: what the server is told of it."""
+
+    def __init__(self, message: str, state: pb.PrivateKeyState = pb.PRIVATE_KEY_STATE_FAILED) -> None:
+        super().__init__(message)
+        self.state = state

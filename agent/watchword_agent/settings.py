@@ -83,6 +83,12 @@ class Settings(BaseSettings):
     state_dir: Path = Field(Path("/var/lib/watchword-agent"), description="Where the device key and the enrollment are kept.")
     serial_number: _Label | None = Field(None, description="Instead of the one the firmware tells.")
     hostname: _Label | None = Field(None, description="Instead of the one the system tells.")
+    password_files: dict[str, Path] = Field(
+        default_factory=dict,
+        description="By place, the file with its password: a PEM key's or NSS database's absolute path, or `token=LABEL`.",
+    )
+    pkcs11_modules: list[Path] = Field(default_factory=list, description="Libraries of tokens that a `pkcs11:` URI may name.")
+    nss_modules: list[Path] = Field(default_factory=list, description="NSS databases whose own PKCS #11 modules may be loaded.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least important events logged.")
     reconnect_base_seconds: float = Field(1, ge=0.01, le=60, description="Upper bound of the first wait before reconnecting.")
     reconnect_cap_seconds: float = Field(300, ge=1, le=3600, description="Upper bound of any wait before reconnecting.")

@@ -11,6 +11,7 @@ from typing import Final, NoReturn
 from watchfiles._rust_notify import RustNotify, WatchfilesRustInternalError  # documented; awatch does not say when it is armed
 
 from watchword_agent import log
+from watchword_agent.stores.base import Watched
 
 _DEBOUNCE_MS: Final = 10  # at most this long for what belongs together
 _STEP_MS: Final = 5  # it polls: 2 ms would cost twice as much of a core, and save 5 ms
@@ -35,8 +36,9 @@ class StoreWatch:
         self._seen: Mapping[str, tuple[object, ...]] | None = {}
         self._disturbed = asyncio.Event()  # ends the wait for events
 
-    async def update(self, paths: frozenset[str]) -> None:
+    async def update(self, watched: Watched) -> None:
         """Watches these from now on: every change after this returns is noticed."""
+        paths = watched.files
         if paths == self._paths:
             return
         view = await asyncio.to_thread(survey, paths)

@@ -11,6 +11,8 @@ from typing import Final
 CONTEXT: Final = b"Watchword client certificate possession v1\x00"
 NONCE_LENGTH: Final = 32
 
+_BEGINNING: Final = b"\x20" * 64 + CONTEXT
+
 RSA_PSS_SHA256: Final = "rsa-pss-sha256-32"  # salt of 32 bytes
 RSA_PKCS1_SHA256: Final = "rsa-pkcs1-sha256"  # where a legacy store offers no PSS and the check allows it
 ECDSA_P256_SHA256: Final = "ecdsa-p256-sha256"  # DER on the wire
@@ -36,12 +38,17 @@ def statement(*, nonce: bytes, audience: str, device_id: str, session_id: bytes,
         check_id.encode(),
         hashlib.sha256(certificate_der).digest(),
     )
-    parts = [b"\x20" * 64, CONTEXT]
+    parts = [_BEGINNING]
     for field in fields:
         if not 0 < len(field) <= 0xFFFF:
             raise ValueError("a field of the possession statement is empty or over 65,535 bytes")
         parts += (len(field).to_bytes(2, "big"), field)
     return b"".join(parts)
+
+
+def is_statement(message: bytes) -> bool:
+    """Whether a message begins as every statement does: what else a key may sign, for TLS or tokens, does not."""
+    return message.startswith(_BEGINNING)
 
 
 def ecdsa_der(raw: bytes, size: int) -> bytes:

@@ -13,6 +13,7 @@ from watchword_agent.app import enroll_device, run_agent
 from watchword_agent.settings import Settings, load_settings
 from watchword_agent.state import Enrollment, StateDirectory
 from watchword_agent.status import Status, read_status
+from watchword_agent.stores.base import Watched
 from watchword_agent.watch import StoreWatch
 
 QUICK = {
@@ -45,7 +46,7 @@ class Device:
     async def status_when(self, condition: Callable[[Status], bool]) -> Status:
         """The first status written that fulfils the condition."""
         news, watch = asyncio.Event(), StoreWatch()
-        await watch.update(frozenset({str(StateDirectory(self.settings.state_dir).status_path)}))
+        await watch.update(Watched(frozenset({str(StateDirectory(self.settings.state_dir).status_path)})))
         watching = asyncio.create_task(watch.run(news.set))
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):

@@ -6,6 +6,7 @@ import pytest
 
 from agent.device import check
 from agent.proofs import verify_possession
+from agent.visits import access
 from support.pki import Pki, key_pem
 from watchword import possession
 from watchword.v1 import posture_pb2 as pb
@@ -14,13 +15,14 @@ from watchword_agent.errors import SigningFailedError
 from watchword_agent.identity import Identity
 from watchword_agent.kinds.base import ProofBinding
 from watchword_agent.stores import pem
+from watchword_agent.stores.base import Watched
 
 BINDING = ProofBinding(nonce=b"n" * 32, audience="audience_1", device_id="dev_1", session_id=b"s" * 16)
 LINUX = Identity("linux", "laptop-1", None)
 
 
 def collector(identity: Identity = LINUX) -> Collector:
-    return Collector(lambda: identity, clock=lambda: 12.0)
+    return Collector(lambda: identity, access(), clock=lambda: 12.0)
 
 
 def look(*checks: pb.Check, identity: Identity = LINUX) -> list[pb.CheckEvidence]:
@@ -98,7 +100,7 @@ def test_a_key_that_fails_to_sign_is_not_usable(path: Path, monkeypatch: pytest.
     monkeypatch.setattr(pem, "signer_for", lambda _: fail)
     (evidence,) = look(check("check-a", path))
     (candidate,) = evidence.client_certificate.candidates
-    assert (candidate.private_key, candidate.possession_signature) == (pb.PRIVATE_KEY_STATE_UNSUPPORTED, b"")
+    assert (candidate.private_key, candidate.possession_signature) == (pb.PRIVATE_KEY_STATE_FAILED, b"")
 
 
 def test_evidence_that_would_not_fit_into_a_message_gives_up_its_largest_parts(tmp_path: Path, pki: Pki) -> None:
@@ -121,4 +123,4 @@ def test_watched_are_the_files_of_all_checks(path: Path, tmp_path: Path) -> None
     checks = [check("check-a", path, tmp_path / "missing.pem"), check("check-b", "/etc/${hostname}.pem"), check("check-c")]
     certificates = {str(path), str(tmp_path / "missing.pem"), "/etc/laptop-1.pem"}
     staples = {f"{certificate}.ocsp" for certificate in certificates}
-    assert collector().watched([*checks, pb.Check(id="bare")]) == certificates | staples
+    assert collector().watched([*checks, pb.Check(id="bare")]) == Watched(frozenset(certificates | staples))

@@ -11,16 +11,20 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 from cryptography.x509 import ocsp
 
 from agent.proofs import verify_possession
+from agent.visits import visit
 from support.pki import Credential, KeyKind, Pki, generate_key, key_pem, root_authority
 from watchword.v1 import posture_pb2 as pb
 from watchword_agent.errors import CollectionFailedError, SigningFailedError
-from watchword_agent.stores.base import Candidate
+from watchword_agent.identity import Identity
+from watchword_agent.kinds.client_certificate import look
+from watchword_agent.stores.base import Candidate, Watched
 from watchword_agent.stores.pem import PemStore
 from watchword_agent.stores.signing import signer_for
 
 USABLE, ABSENT, LOCKED = pb.PRIVATE_KEY_STATE_USABLE, pb.PRIVATE_KEY_STATE_ABSENT, pb.PRIVATE_KEY_STATE_LOCKED
 MISMATCH, UNSUPPORTED = pb.PRIVATE_KEY_STATE_MISMATCH, pb.PRIVATE_KEY_STATE_UNSUPPORTED
 STATEMENT = b"a statement"
+LAPTOP = Identity("linux", "laptop-1", None)
 
 
 @pytest.fixture
@@ -29,8 +33,9 @@ def client(pki: Pki) -> Credential:
 
 
 def find(*paths: Path | str) -> Sequence[Candidate]:
-    check = pb.ClientCertificateCheck(paths=[str(path) for path in paths])
-    return PemStore().find(check, {"hostname": "laptop-1", "serial_number": None})
+    check = pb.ClientCertificateCheck(paths=[str(path) for path in paths], check_private_key=True)
+    evidence = look(check, LAPTOP, visit(hostname="laptop-1"))
+    return evidence.candidates()
 
 
 def failure(*paths: Path | str) -> tuple[str, str]:
@@ -257,9 +262,9 @@ def test_too_many_paths_are_refused(tmp_path: Path) -> None:
 
 
 def test_watched_are_the_paths_that_can_be_meant(tmp_path: Path) -> None:
-    check = pb.ClientCertificateCheck(paths=[f"{tmp_path}/${{hostname}}.pem", "relative.pem", "/etc/${serial_number}.pem"])
-    watched = PemStore().watched(check, {"hostname": "laptop-1", "serial_number": None})
-    assert watched == frozenset({f"{tmp_path}/laptop-1.pem", f"{tmp_path}/laptop-1.pem.ocsp"})
+    places = [f"{tmp_path}/${{hostname}}.pem", "relative.pem", "/etc/${serial_number}.pem"]
+    watched = PemStore().watched(places, visit(hostname="laptop-1"))
+    assert watched == Watched(frozenset({f"{tmp_path}/laptop-1.pem", f"{tmp_path}/laptop-1.pem.ocsp"}))
 
 
 # ---- Stapled OCSP responses ---------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import pytest
 from agent.device import Device, check_set
 from agent.fake_server import PATIENCE_SECONDS, TOKEN, End, FakeServer, Stream
 from agent.proofs import verify_candidate
+from agent.visits import access
 from support.pki import Pki, key_pem
 from watchword.v1 import posture_pb2 as pb
 from watchword_agent.app import enroll_device, run_agent
@@ -153,7 +154,7 @@ async def test_waits_grow_until_evidence_is_accepted(server: FakeServer, device:
             channel,
             attester=Attester(enrolled.device_id, enrolled.key_id, enrolled.audience, b"i" * 16, "1"),
             keys=DeviceKeys(state, enrolled),
-            collector=Collector(read_identity),
+            collector=Collector(read_identity, access()),
             watch=StoreWatch(),
             status=StatusFile(state.status_path, device_id="", server="", now=lambda: dt.datetime.now(tz=dt.UTC)),
             settings=device.settings,

@@ -14,6 +14,7 @@ from watchfiles._rust_notify import RustNotify
 
 from agent.fake_server import PATIENCE_SECONDS
 from watchword_agent import watch as watch_module
+from watchword_agent.stores import base
 from watchword_agent.watch import StoreWatch, View, survey
 
 
@@ -31,7 +32,7 @@ class Watched:
 
     async def update(self, *paths: Path) -> None:
         self.paths = frozenset(map(str, paths))
-        await self.watch.update(self.paths)
+        await self.watch.update(base.Watched(self.paths))
         self._before = self._told_of = survey(self.paths).marks
 
     def tell(self) -> None:

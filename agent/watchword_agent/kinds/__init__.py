@@ -9,14 +9,15 @@ from watchword.v1 import posture_pb2 as pb
 from watchword_agent.identity import Identity
 from watchword_agent.kinds import client_certificate
 from watchword_agent.kinds.base import ProofBinding
+from watchword_agent.stores.base import Access, Watched
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """How one kind of check is looked at, and the files whose change may change what is found."""
+    """How one kind of check is looked at, and whose change may change what is found."""
 
-    collect: Callable[[pb.Check, Identity, ProofBinding, pb.CheckEvidence], None]
-    watched: Callable[[pb.Check, Identity], frozenset[str]]
+    collect: Callable[[pb.Check, Identity, Access, ProofBinding, pb.CheckEvidence], None]
+    watched: Callable[[pb.Check, Identity, Access], Watched]
 
 
 KINDS: Final[Mapping[str, Kind]] = MappingProxyType(

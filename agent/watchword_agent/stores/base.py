@@ -87,8 +87,11 @@ class Visit:
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """What may change what `look` finds. `files`: absolute paths, whether they exist or not. `stores`: requests to a helper
-    that tells changes of a store without files, as `(helper, place)`."""
+    """What may change what `look` finds.
+
+    `files`: absolute paths, whether they exist or not. `stores`: helpers that tell changes of a store without files, each with
+    the place it is to watch.
+    """
 
     files: frozenset[str] = frozenset()
     stores: frozenset[tuple[str, str]] = frozenset()

@@ -1,36 +1,27 @@
 """Certificates and keys in PEM files at configured paths: in one file or several, in any order, with or without their chain."""
 
 from collections.abc import Iterable, Sequence
-from typing import Final
 
 from watchword.v1 import posture_pb2 as pb
 from watchword_agent.errors import CollectionFailedError
-from watchword_agent.stores.base import MAX_CANDIDATES, Candidate, Variables
+from watchword_agent.stores.base import Contents, Found, Visit, Watched
 from watchword_agent.stores.files import expand, read_file
 from watchword_agent.stores.pem_blocks import FoundCertificate, FoundKey, parse
 from watchword_agent.stores.signing import signer_for
 from watchword_agent.stores.stapled import staple_path, stapled
 
-MAX_CHAIN: Final = 8
-_MAX_PATHS: Final = 32
-
 
 class PemStore:
     """All the files of a check form one pool: each certificate is matched with the key that fits it, wherever that lies."""
 
-    def find(self, check: pb.ClientCertificateCheck, variables: Variables) -> Sequence[Candidate]:
-        """See `CertificateStore`. Certificates with a usable key come first; without one, whatever lies at the paths is sent.
-
-        Raises `CollectionFailedError` if no file yields a certificate, with the most telling reason.
-        """
-        if len(check.paths) > _MAX_PATHS:
-            raise CollectionFailedError("path_invalid", f"more than {_MAX_PATHS} paths")
+    def look(self, places: Sequence[str], visit: Visit) -> Contents:
+        """See `CertificateStore`. Raises `CollectionFailedError` if no file yields a certificate."""
         certificates: dict[bytes, FoundCertificate] = {}  # by DER: the same one in two files is one
         keys: list[FoundKey] = []
         failures: list[CollectionFailedError] = []
-        for template in check.paths:
+        for template in places:
             try:
-                path = expand(template, variables)
+                path = expand(template, visit.variables)
                 for found in parse(read_file(path), location=path):
                     if isinstance(found, FoundKey):
                         keys.append(found)
@@ -39,20 +30,19 @@ class PemStore:
             except CollectionFailedError as failure:
                 failures.append(failure)
         if not certificates:
-            raise _most_telling(failures, check.paths)
-        unreadable = any(failure.code == "path_unreadable" for failure in failures)
-        return _candidates(list(certificates.values()), keys, unreadable=unreadable)
+            raise _most_telling(failures, places)
+        return Contents(tuple(_matched(list(certificates.values()), keys, failures)), tuple(failures), explicit=True)
 
-    def watched(self, check: pb.ClientCertificateCheck, variables: Variables) -> frozenset[str]:
+    def watched(self, places: Sequence[str], visit: Visit) -> Watched:
         """See `CertificateStore`."""
         paths = set()
-        for template in check.paths[:_MAX_PATHS]:
+        for template in places:
             try:
-                path = expand(template, variables)
+                path = expand(template, visit.variables)
             except CollectionFailedError:
-                continue  # `find` reports it
+                continue  # `look` reports it
             paths |= {path, staple_path(path)}
-        return frozenset(paths)
+        return Watched(frozenset(paths))
 
 
 def _most_telling(failures: Sequence[CollectionFailedError], templates: Iterable[str]) -> CollectionFailedError:
@@ -63,31 +53,23 @@ def _most_telling(failures: Sequence[CollectionFailedError], templates: Iterable
     return CollectionFailedError(code, ", ".join(failure.detail for failure in failures if failure.code == code))
 
 
-def _candidates(certificates: Sequence[FoundCertificate], keys: Sequence[FoundKey], *, unreadable: bool) -> list[Candidate]:
+def _matched(
+    certificates: Sequence[FoundCertificate], keys: Sequence[FoundKey], failures: Iterable[CollectionFailedError]
+) -> list[Found]:
     usable: dict[bytes | None, FoundKey] = {key.public_key_der: key for key in keys if key.public_key_der is not None}
     owners = {certificate.public_key_der for certificate in certificates}
+    unreadable = any(failure.code == "path_unreadable" for failure in failures)
     state_without_key = _state_without_key(keys, owners, unreadable=unreadable)
-    standing = [
-        certificate
-        for certificate in certificates
-        if certificate.public_key_der in usable or not _issues_another(certificate, certificates)  # else: part of another's chain
-    ]
-    candidates = [
-        _candidate(_chain(leaf, certificates), usable.get(leaf.public_key_der), state_without_key)
-        for leaf in standing or certificates  # certificates that issue each other in a circle
-    ]
-    candidates.sort(key=lambda candidate: candidate.sign is None)  # stable: else in the order found
-    return candidates[:MAX_CANDIDATES]
+    return [_found(each, usable.get(each.public_key_der), state_without_key) for each in certificates]
 
 
-def _candidate(chain: Sequence[FoundCertificate], key: FoundKey | None, state_without_key: pb.PrivateKeyState) -> Candidate:
-    ders, location = tuple(certificate.der for certificate in chain), chain[0].location
+def _found(certificate: FoundCertificate, key: FoundKey | None, state_without_key: pb.PrivateKeyState) -> Found:
+    der, location = certificate.der, certificate.location
     if key is None or key.private_key is None:
-        return Candidate(ders, location, state_without_key, ocsp_responses=stapled(location))
+        return Found(der, location, state_without_key, ocsp_responses=stapled(location))
     signer = signer_for(key.private_key)
-    if signer is None:
-        return Candidate(ders, location, pb.PRIVATE_KEY_STATE_UNSUPPORTED, ocsp_responses=stapled(location))
-    return Candidate(ders, location, pb.PRIVATE_KEY_STATE_USABLE, signer, stapled(location))
+    state = pb.PRIVATE_KEY_STATE_USABLE if signer is not None else pb.PRIVATE_KEY_STATE_UNSUPPORTED
+    return Found(der, location, state, signer, ocsp_responses=stapled(location))
 
 
 def _state_without_key(keys: Sequence[FoundKey], owners: set[bytes | None], *, unreadable: bool) -> pb.PrivateKeyState:
@@ -99,17 +81,3 @@ def _state_without_key(keys: Sequence[FoundKey], owners: set[bytes | None], *, u
     if unreadable:
         return pb.PRIVATE_KEY_STATE_UNREADABLE
     return pb.PRIVATE_KEY_STATE_MISMATCH if states else pb.PRIVATE_KEY_STATE_ABSENT
-
-
-def _issues_another(certificate: FoundCertificate, certificates: Sequence[FoundCertificate]) -> bool:
-    """Whether it stands above another one: then it is sent in that one's chain."""
-    return any(other.issuer == certificate.subject != other.subject for other in certificates)
-
-
-def _chain(leaf: FoundCertificate, certificates: Sequence[FoundCertificate]) -> list[FoundCertificate]:
-    """The leaf, then what may stand above it, by name: the server judges signatures. Nothing unrelated."""
-    chain = [leaf]
-    for certificate in chain:  # grows while it is walked: breadth first, which covers cross-signed issuers
-        above = (other for other in certificates if other.subject == certificate.issuer and other not in chain)
-        chain.extend(list(above)[: MAX_CHAIN - len(chain)])
-    return chain

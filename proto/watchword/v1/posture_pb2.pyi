@@ -22,6 +22,10 @@ class PrivateKeyState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     PRIVATE_KEY_STATE_MISMATCH: _ClassVar[PrivateKeyState]
     PRIVATE_KEY_STATE_UNSUPPORTED: _ClassVar[PrivateKeyState]
     PRIVATE_KEY_STATE_UNREADABLE: _ClassVar[PrivateKeyState]
+    PRIVATE_KEY_STATE_DENIED: _ClassVar[PrivateKeyState]
+    PRIVATE_KEY_STATE_NEEDS_UI: _ClassVar[PrivateKeyState]
+    PRIVATE_KEY_STATE_WRONG_PASSWORD: _ClassVar[PrivateKeyState]
+    PRIVATE_KEY_STATE_FAILED: _ClassVar[PrivateKeyState]
 DEVICE_STATE_UNSPECIFIED: DeviceState
 DEVICE_STATE_ACTIVE: DeviceState
 DEVICE_STATE_PENDING_APPROVAL: DeviceState
@@ -32,6 +36,10 @@ PRIVATE_KEY_STATE_LOCKED: PrivateKeyState
 PRIVATE_KEY_STATE_MISMATCH: PrivateKeyState
 PRIVATE_KEY_STATE_UNSUPPORTED: PrivateKeyState
 PRIVATE_KEY_STATE_UNREADABLE: PrivateKeyState
+PRIVATE_KEY_STATE_DENIED: PrivateKeyState
+PRIVATE_KEY_STATE_NEEDS_UI: PrivateKeyState
+PRIVATE_KEY_STATE_WRONG_PASSWORD: PrivateKeyState
+PRIVATE_KEY_STATE_FAILED: PrivateKeyState
 
 class SignedEnvelope(_message.Message):
     __slots__ = ("payload", "payload_type", "signatures")

@@ -200,6 +200,10 @@ class PrivateKeyState(StrEnum):
     MISMATCH = "mismatch"
     UNSUPPORTED = "unsupported"
     UNREADABLE = "unreadable"
+    DENIED = "denied"
+    NEEDS_UI = "needs_ui"
+    WRONG_PASSWORD = "wrong_password"  # noqa: S105 -- a word about one
+    FAILED = "failed"
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,4 +128,8 @@ _NO_SIGNATURE: Final[Mapping[PrivateKeyState, str]] = {
     PrivateKeyState.MISMATCH: "private_key_mismatch",
     PrivateKeyState.UNSUPPORTED: "possession_key_unsupported",
     PrivateKeyState.UNREADABLE: "private_key_unreadable",
+    PrivateKeyState.DENIED: "private_key_denied",
+    PrivateKeyState.NEEDS_UI: "private_key_needs_ui",
+    PrivateKeyState.WRONG_PASSWORD: "private_key_password_wrong",
+    PrivateKeyState.FAILED: "private_key_failed",
 }

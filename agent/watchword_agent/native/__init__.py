@@ -1,0 +1,1 @@
+"""What runs in a helper process: the standard library and `watchword.possession`, nothing else."""
