@@ -4,6 +4,7 @@ import datetime as dt
 import functools
 import random
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from cryptography import x509
@@ -144,6 +145,61 @@ def test_a_certificate_of_the_cas_name_from_somewhere_else_may_not_sign_its_list
 def test_a_certificate_of_the_cas_name_that_is_not_for_lists_may_not_sign_them() -> None:
     signer = responder_of(root(), name="Issuing CA", usage=None, key=generate_key())
     assert refusal(revocation_list(signer), issuing(), root(), signer) == "issuer_may_not_sign_lists"
+
+
+def _list_signer(issuer: Authority, **wrong: object) -> Credential:
+    return responder_of(issuer, name="Issuing CA", usage=None, crl_sign=True, key=generate_key(), **wrong)  # type: ignore[arg-type]
+
+
+def test_a_certificate_for_signing_lists_may_come_from_the_ca_itself() -> None:
+    signer = _list_signer(issuing())
+    listed = read_revocation_list(revocation_list(signer, [5]), parsed(issuing(), root(), signer))
+    assert listed.signer is not None
+    assert listed.signer.issuer == listed.issuer == issuer_key_of(parsed(issuing())[0])
+
+
+def test_a_certificate_for_signing_lists_has_no_critical_extension_that_is_not_understood() -> None:
+    signer = _list_signer(root(), extensions=[(UNKNOWN, True)])
+    assert refusal(revocation_list(signer), issuing(), root(), signer) == "issuer_may_not_sign_lists"
+
+
+def test_a_certificate_for_signing_lists_is_signed_as_strongly_as_any() -> None:
+    weak = root_authority(key="rsa1024")
+    below = weak.issue_authority()
+    signer = _list_signer(weak)
+    assert refusal(revocation_list(signer), below, weak, signer) == "issuer_may_not_sign_lists"
+
+
+def test_who_is_no_ca_lets_nobody_sign_lists() -> None:
+    """Whoever issued the signer has to be a CA: a client certificate's key issues nothing, whatever it signed."""
+    client = root().issue("Issuing CA")
+    signer = _list_signer(replace(root(), credential=client))
+    assert refusal(revocation_list(signer), issuing(), root(), client, signer) == "issuer_may_not_sign_lists"
+
+
+def test_a_name_that_another_ca_gave_as_well_lets_nobody_sign_lists_of_the_first() -> None:
+    """Both are trusted, and each gave the name once: to a CA and to somebody who signs lists."""
+    other = root_authority("Other root")
+    signer = _list_signer(other)
+    assert refusal(revocation_list(signer), issuing(), root(), other, signer) == "issuer_may_not_sign_lists"
+
+
+@pytest.mark.parametrize(
+    ("said", "end_entities", "authorities"),
+    [({"only_contains_user_certs": True}, True, False), ({"only_contains_ca_certs": True}, False, True), ({}, True, True)],
+)
+def test_a_list_says_whose_certificates_it_is_about(said: dict[str, object], end_entities: bool, authorities: bool) -> None:
+    url = x509.UniformResourceIdentifier("http://crl.corp.example/1.crl")
+    der = revocation_list(issuing(), extensions=[(point(full_name=[url], **said), True)])
+    scope = read_revocation_list(der, parsed(issuing())).scope
+    assert (scope.end_entities, scope.authorities) == (end_entities, authorities)
+    assert scope.places is not None
+
+
+def test_an_invalidity_date_is_understood() -> None:
+    date = x509.InvalidityDate(dt.datetime(2026, 1, 1))  # noqa: DTZ001 -- as the library takes it
+    listed = read_revocation_list(revocation_list(issuing(), [1], entry_extensions=[(date, True)]), parsed(issuing()))
+    assert listed.entries.find(1) is not None
 
 
 def test_damaged_lists_lead_to_typed_errors_only() -> None:

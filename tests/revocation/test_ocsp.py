@@ -85,6 +85,10 @@ REFUSED: dict[str, tuple[str, Callable[[], bytes]]] = {
     "responder not for signatures": ("responder", lambda: _delegated(digital_signature=False)),
     "responder with something critical": ("responder", lambda: _delegated(extensions=[(UNKNOWN, True)])),
     "responder expired": ("responder_not_valid_now", lambda: _delegated(not_before=-2 * DAY, not_after=-DAY)),
+    "more certificates than anybody needs": (
+        "malformed",
+        lambda: ocsp_response(leaf(), ca(), responder=(one := responder_of(ca(), key=KEY)), shown=[one, *[leaf()] * 4]),
+    ),
     "responder with a weak key": (
         "responder",
         lambda: ocsp_response(leaf(), ca(), responder=responder_of(ca(), key=generate_key("rsa1024"))),
@@ -105,6 +109,20 @@ def test_what_is_wrong_with_a_response_is_its_reason(case: str) -> None:
         with pytest.raises(OcspRefusedError) as refused:
             read(der)
         assert refused.value.reason == reason
+
+
+def test_an_issuer_with_a_weak_key_says_nothing() -> None:
+    import time
+
+    weak = root_authority(key="rsa1024")
+    client = weak.issue()
+    certificate, issuer = parsed(client, weak)
+    with pytest.raises(OcspRefusedError, match="responder: certificate_key_weak"):
+        read_ocsp_response(ocsp_response(client, weak), certificate=certificate, issuer=issuer, now=Instant(time.time()))
+
+
+def test_a_nonce_is_understood_though_nobody_asked_with_one() -> None:
+    assert read(ocsp_response(leaf(), ca(), extensions=[(x509.OCSPNonce(b"n" * 16), True)])).revoked is None
 
 
 def test_a_remembered_response_still_ends() -> None:

@@ -196,7 +196,6 @@ def _check_responder(responder: ParsedCertificate) -> None:
         raise OcspRefusedError("responder", "its certificate is a CA's")
     if any(extension.critical and extension.oid not in _UNDERSTOOD for extension in responder.extensions):
         raise OcspRefusedError("responder", "its certificate has a critical extension that is not understood")
-    check_key(responder)
 
 
 def _check_extensions(response: ocsp.OCSPResponse) -> None:
