@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PROTOS := proto/watchword/v1/posture.proto proto/watchword/envoy/ext_authz.proto
-APT_PROGRAMS := nginx curl openssl
+APT_PROGRAMS := nginx curl openssl certutil:libnss3-tools softhsm2-util:softhsm2
 BENCHMARKS := decide language evidence revocation load peers
 
 .PHONY: demo test test-deps bench check soak format proto clean
@@ -36,7 +36,8 @@ proto: $(STAMP)
 
 test-deps: .venv-xds/.installed
 	@if [ "$$(id -u)" = 0 ]; then sudo=; else sudo=sudo; fi; \
-	missing=; for program in $(APT_PROGRAMS); do command -v $$program >/dev/null || [ -x /usr/sbin/$$program ] || missing="$$missing $$program"; done; \
+	missing=; for each in $(APT_PROGRAMS); do program=$${each%%:*}; \
+	  command -v $$program >/dev/null || [ -x /usr/sbin/$$program ] || missing="$$missing $${each##*:}"; done; \
 	if [ -n "$$missing" ]; then $$sudo apt-get update -qq && $$sudo apt-get install -y --no-install-recommends $$missing; fi
 
 # A conformance client with Envoy's own messages, apart from everything else: xds-protos owns package names of others.

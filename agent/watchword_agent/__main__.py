@@ -175,12 +175,12 @@ def rotate_key_command(config: Path | None, **options: object) -> None:
     \b
     Exit codes:
       0  the new key is made and will be proposed
-      1  not enrolled, or unsafe files
+      1  not enrolled, unsafe files, or no TPM where `device_key` wants one
       2  wrong usage
     """
     with _failures_exit():
         settings = _settings(config, options)
-        click.echo(app.wish_new_key(settings.state_dir))
+        click.echo(app.wish_new_key(settings))
         _say("the agent proposes the new key after its next evidence; its log says `key_rotated` when it is the device's")
 
 

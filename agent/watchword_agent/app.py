@@ -14,7 +14,7 @@ from pathlib import Path
 
 import grpc
 
-from watchword_agent import device_key, log
+from watchword_agent import log
 from watchword_agent.channel import open_channel
 from watchword_agent.collect import Collector
 from watchword_agent.device_keys import DeviceKeys
@@ -22,6 +22,7 @@ from watchword_agent.enrollment import enroll, token_id
 from watchword_agent.errors import AgentError, NotEnrolledError, SettingsError, StateDirectoryError
 from watchword_agent.helper_process import Helpers
 from watchword_agent.identity import read_identity
+from watchword_agent.key_files import KeyFiles
 from watchword_agent.leaving import say_goodbye
 from watchword_agent.session import Attester
 from watchword_agent.settings import ServerAddress, Settings
@@ -38,6 +39,14 @@ class EnrollOutcome:
 
     enrollment: Enrollment
     already: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Unenrolled:
+    """What this state directory was. `goodbye_failure`: why the server was told nothing; empty: it ended the results."""
+
+    enrollment: Enrollment
+    goodbye_failure: str
 
 
 async def enroll_device(settings: Settings, token: str) -> EnrollOutcome:
@@ -58,7 +67,7 @@ async def enroll_device(settings: Settings, token: str) -> EnrollOutcome:
         return EnrollOutcome(existing, already=True)
     token_id(token)
     state.prepare()
-    key = device_key.load_or_create(state.key_path)
+    key = key_files_of(settings).load_or_create(state.key_path)
     ca_file = settings.ca_file.absolute() if settings.ca_file is not None else None
     async with open_channel(ServerAddress.parse(settings.server), ca_file=ca_file) as channel:
         enrolled = await enroll(
@@ -89,7 +98,7 @@ async def run_agent(settings: Settings) -> None:
     enrollment = state.enrollment()
     state.prepare()
     with state.running():
-        keys = DeviceKeys(state, enrollment)
+        keys = DeviceKeys(state, enrollment, key_files_of(settings))
         server = settings.server or enrollment.server
         status = StatusFile(
             state.status_path, device_id=enrollment.device_id, server=server, now=lambda: dt.datetime.now(tz=dt.UTC)
@@ -106,7 +115,14 @@ async def run_agent(settings: Settings) -> None:
         watch = StoreWatch()
         async with open_channel(ServerAddress.parse(server), ca_file=settings.ca_file or enrollment.ca_file) as channel:
             stream = AttestStream(
-                channel, attester=attester, keys=keys, collector=collector, watch=watch, status=status, settings=settings
+                channel,
+                attester=attester,
+                keys=keys,
+                collector=collector,
+                watch=watch,
+                status=status,
+                settings=settings,
+                keep_checks=state.keep_checks,
             )
             log.info(log.Event.STARTED, device_id=enrollment.device_id, server=server, state=state.path)
             try:
@@ -141,26 +157,54 @@ def access_of(settings: Settings) -> Access:
     )
 
 
+def key_files_of(settings: Settings) -> KeyFiles:
+    """Where this device's own keys lie."""
+    return KeyFiles(settings.device_key, settings.tpm_tcti)
+
+
 async def leave_server(settings: Settings) -> str:
     """Says goodbye to the server for this device, whose id it returns. Raises `AgentError`, also where an agent is running."""
     state = StateDirectory(settings.state_dir)
     enrollment = state.enrollment()
     with state.running():
-        keys, server = DeviceKeys(state, enrollment), settings.server or enrollment.server
+        keys, server = DeviceKeys(state, enrollment, key_files_of(settings)), settings.server or enrollment.server
         async with open_channel(ServerAddress.parse(server), ca_file=settings.ca_file or enrollment.ca_file) as channel:
             await say_goodbye(channel, attester=_attester(enrollment), keys=keys, timeout_seconds=settings.answer_timeout_seconds)
     return enrollment.device_id
 
 
-def wish_new_key(state_directory: Path) -> str:
+async def unenroll_device(settings: Settings, *, offline: bool) -> Unenrolled:
+    """Says goodbye, unless `offline`, then removes the device key and the enrollment. Raises `OperatorError`.
+
+    A goodbye that fails stops nothing: `Unenrolled.goodbye_failure` says why it did.
+    """
+    state = StateDirectory(settings.state_dir)
+    enrollment = state.enrollment()
+    failure = "not tried"
+    with state.running():
+        if not offline:
+            server = settings.server or enrollment.server
+            try:
+                keys = DeviceKeys(state, enrollment, key_files_of(settings))
+                async with open_channel(ServerAddress.parse(server), ca_file=settings.ca_file or enrollment.ca_file) as channel:
+                    timeout = settings.answer_timeout_seconds
+                    await say_goodbye(channel, attester=_attester(enrollment), keys=keys, timeout_seconds=timeout)
+                failure = ""
+            except AgentError as error:
+                failure = str(error)
+        state.forget()
+    return Unenrolled(enrollment, failure)
+
+
+def wish_new_key(settings: Settings) -> str:
     """Makes the key that is to follow the present one and returns its id: the running agent, or the next, proposes it.
 
     Raises `OperatorError`.
     """
-    state = StateDirectory(state_directory)
+    state = StateDirectory(settings.state_dir)
     state.enrollment()
     state.prepare()
-    return device_key.load_or_create(state.next_key_path).key_id
+    return key_files_of(settings).load_or_create(state.next_key_path).key_id
 
 
 def agent_status(state_directory: Path) -> tuple[Enrollment, Status | None, bool]:

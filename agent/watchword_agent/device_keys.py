@@ -10,9 +10,9 @@ file is renamed. Between the two, agent.json names a key that is in device.key.n
 import time
 from collections.abc import Callable
 
-from watchword_agent import device_key
 from watchword_agent.device_key import DeviceKey
 from watchword_agent.errors import DeviceKeyError
+from watchword_agent.key_files import KeyFiles
 from watchword_agent.state import Enrollment, StateDirectory, replace_durably
 
 _DAY_SECONDS = 86_400
@@ -21,8 +21,9 @@ _DAY_SECONDS = 86_400
 class DeviceKeys:
     """The keys of an enrolled device. Raises `DeviceKeyError`, `StateDirectoryError` where the files cannot be used."""
 
-    def __init__(self, state: StateDirectory, enrollment: Enrollment) -> None:
+    def __init__(self, state: StateDirectory, enrollment: Enrollment, files: KeyFiles) -> None:
         self._state = state
+        self._files = files
         self._enrollment = enrollment
         self._enrolled = self._load_enrolled()
         self.signing = self._enrolled
@@ -30,13 +31,13 @@ class DeviceKeys:
     def successor(self) -> DeviceKey | None:
         """The key that is to follow; None: none is wished for."""
         try:
-            return device_key.load(self._state.next_key_path)
+            return self._files.load(self._state.next_key_path)
         except FileNotFoundError:
             return None
 
     def wish(self) -> DeviceKey:
         """A successor, the one that is there already or a new one; durable when this returns."""
-        return device_key.load_or_create(self._state.next_key_path)
+        return self._files.load_or_create(self._state.next_key_path)
 
     def wish_if_older(self, days: float, *, now: Callable[[], float] = time.time) -> None:
         """As `wish`, if the enrolled key's file is older; 0 days: never."""
@@ -54,6 +55,7 @@ class DeviceKeys:
         self._enrollment = self._enrollment.model_copy(update={"key_id": self.signing.key_id})
         self._state.keep_enrollment(self._enrollment)
         replace_durably(self._state.next_key_path, self._state.key_path)
+        self._enrolled.discard()
         self._enrolled = self.signing
         return True
 
@@ -63,15 +65,21 @@ class DeviceKeys:
         self.signing = other or self._enrolled
         return other is not None
 
+    def withdraw(self) -> bool:
+        """A key does not sign: the enrolled one again; whether that is another than `signing` was."""
+        withdrawn = self.signing is not self._enrolled
+        self.signing = self._enrolled
+        return withdrawn
+
     def drop_successor(self) -> None:
         """The server refused the successor for good: the enrolled key stays."""
-        self._state.next_key_path.unlink(missing_ok=True)
+        self._files.remove(self._state.next_key_path)
         self.signing = self._enrolled
 
     def _load_enrolled(self) -> DeviceKey:
         path = self._state.key_path
         try:
-            key = device_key.load(path)
+            key = self._files.load(path)
         except FileNotFoundError as error:
             raise DeviceKeyError(f"`{path}` is gone: remove `{self._state.path}` and enroll anew") from error
         if key.key_id == self._enrollment.key_id:

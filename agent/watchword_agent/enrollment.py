@@ -22,6 +22,7 @@ from watchword_agent.errors import (
 )
 from watchword_agent.identity import Identity
 from watchword_agent.session import check_challenge, inventory
+from watchword_agent.signing import signed
 
 _TOKEN: Final = re.compile(r"ww1\.([A-Za-z0-9_-]{1,64})\.[A-Za-z0-9_-]{16,128}")
 _MAX_NAME: Final = 1024
@@ -47,7 +48,10 @@ def token_id(token: str) -> str:
 async def enroll(
     channel: grpc.aio.Channel, *, token: str, key: DeviceKey, identity: Identity, agent_version: str, timeout_seconds: float
 ) -> Enrolled:
-    """Enrolls the key with the token. Raises `EnrollmentRefusedError`, `ServerError`; in either case it may be tried again."""
+    """Enrolls the key with the token.
+
+    Raises `EnrollmentRefusedError`, `ServerError`, `DeviceKeyError`; in any case it may be tried again.
+    """
     opening = pb.EnrollInit(token=token, public_key=key.public_key_der, agent_version=agent_version)
     call = PostureServiceStub(channel).Enroll()
     try:
@@ -55,7 +59,9 @@ async def enroll(
             await write(call, pb.EnrollRequest(init=opening))
             challenge = _challenge(await call.read())
             statement = _statement(challenge, token_id=token_id(token), key=key, identity=identity)
-            await write(call, pb.EnrollRequest(envelope=key.sign(ENROLL_TYPE, statement.SerializeToString())))
+            # Half the time: who waits for a TPM is told so, and not that the server is silent.
+            envelope = await signed(key, ENROLL_TYPE, statement.SerializeToString(), timeout_seconds=timeout_seconds / 2)
+            await write(call, pb.EnrollRequest(envelope=envelope))
             await call.done_writing()
             return _result(await call.read(), audience=challenge.audience)
     except TimeoutError as error:
@@ -86,6 +92,7 @@ def _statement(challenge: pb.EnrollChallenge, *, token_id: str, key: DeviceKey, 
         nonce=challenge.nonce,
         public_key_sha256=hashlib.sha256(key.public_key_der).digest(),
         inventory=inventory(identity.platform, identity.hostname, identity.serial_number),
+        key_protection=key.protection,
     )
 
 

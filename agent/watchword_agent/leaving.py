@@ -18,6 +18,7 @@ from watchword_agent.errors import (
     ServerUnreachableError,
 )
 from watchword_agent.session import PROTOCOL_VERSION, Attester, check_challenge
+from watchword_agent.signing import signed
 
 _UNKNOWN_KEY: Final = "envelope_invalid"
 _Call = grpc.aio.StreamStreamCall[pb.AttestRequest, pb.AttestResponse]
@@ -26,13 +27,14 @@ _Call = grpc.aio.StreamStreamCall[pb.AttestRequest, pb.AttestResponse]
 async def say_goodbye(channel: grpc.aio.Channel, *, attester: Attester, keys: DeviceKeys, timeout_seconds: float) -> None:
     """Ends all results of this device; the server has them ended durably when this returns.
 
-    Raises `GoodbyeRefusedError` if it does not take the goodbye, `ServerError` if it could not be asked.
+    Raises `GoodbyeRefusedError` if it does not take the goodbye, `ServerError` if it could not be asked,
+    `DeviceKeyError`.
     """
     try:
         async with asyncio.timeout(timeout_seconds):
-            code = await _say(channel, attester, keys)
+            code = await _say(channel, attester, keys, timeout_seconds)
             if code == _UNKNOWN_KEY and keys.refused():  # a rotation was under way: the other key, then
-                code = await _say(channel, attester, keys)
+                code = await _say(channel, attester, keys, timeout_seconds)
     except TimeoutError as error:
         raise ServerSilentError(f"no answer within {timeout_seconds:g} s") from error
     except grpc.aio.AioRpcError as error:
@@ -41,7 +43,7 @@ async def say_goodbye(channel: grpc.aio.Channel, *, attester: Attester, keys: De
         raise GoodbyeRefusedError(f"the server did not take the goodbye: `{code}`; this device's results stay as they are")
 
 
-async def _say(channel: grpc.aio.Channel, attester: Attester, keys: DeviceKeys) -> str:
+async def _say(channel: grpc.aio.Channel, attester: Attester, keys: DeviceKeys, timeout_seconds: float) -> str:
     """One try; the code of the server's verdict."""
     call: _Call = PostureServiceStub(channel).Attest()
     try:
@@ -67,7 +69,9 @@ async def _say(channel: grpc.aio.Channel, attester: Attester, keys: DeviceKeys) 
             nonce=challenge.nonce,
             sequence=1,
         )
-        await write(call, pb.AttestRequest(envelope=keys.signing.sign(GOODBYE_TYPE, goodbye.SerializeToString())))
+        # Half the time: who waits for a TPM is told so, and not that the server is silent.
+        envelope = await signed(keys.signing, GOODBYE_TYPE, goodbye.SerializeToString(), timeout_seconds=timeout_seconds / 2)
+        await write(call, pb.AttestRequest(envelope=envelope))
         return await _verdict(call)
     finally:
         call.cancel()

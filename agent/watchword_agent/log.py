@@ -22,6 +22,7 @@ class Event(StrEnum):
     EVIDENCE_REJECTED = "evidence_rejected"
     CHECK_CHANGED = "check_changed"
     CHECK_SET_RECEIVED = "check_set_received"
+    CHECK_SET_NOT_KEPT = "check_set_not_kept"
     KEY_PENDING = "key_pending"
     KEY_ROTATED = "key_rotated"
     KEY_ROTATION_FAILED = "key_rotation_failed"
@@ -31,6 +32,7 @@ class Event(StrEnum):
     EVIDENCE_TOO_LARGE = "evidence_too_large"
     STORE_CHANGED = "store_changed"
     WATCH_DEGRADED = "watch_degraded"
+    STORE_NOT_WATCHED = "store_not_watched"
     STATUS_NOT_WRITTEN = "status_not_written"
 
 

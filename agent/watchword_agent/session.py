@@ -241,7 +241,7 @@ class Session:
             check.age_ms = max(0, math.ceil((now - finding.looked_at) * 1000))
         return message
 
-    def rotation(self, new_public_key: bytes, *, now: float) -> pb.KeyRotate:
+    def rotation(self, new_public_key: bytes, protection: pb.KeyProtection, *, now: float) -> pb.KeyRotate:
         """The message to sign with both keys and send after `Propose`."""
         if self.state is not State.PROPOSING or self._challenge is None:
             raise AssertionError("a key rotation without a challenge to answer")
@@ -255,6 +255,7 @@ class Session:
             nonce=self._challenge.nonce,
             sequence=self.accepted + 1,
             new_public_key=new_public_key,
+            new_key_protection=protection,
         )
 
     def receive(self, response: pb.AttestResponse, now: float) -> Notice | None:

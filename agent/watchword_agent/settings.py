@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field, StringConstraints, ValidationError, 
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from watchword_agent.errors import SettingsError
+from watchword_agent.key_files import SYSTEM_TPM, Keeper
 
 ENVIRONMENT_PREFIX: Final = "WATCHWORD_AGENT_"
 CONFIG_VARIABLE: Final = "WATCHWORD_AGENT_CONFIG"  # names the TOML file; no setting of its own
@@ -96,6 +97,8 @@ class Settings(BaseSettings):
     refused_cap_seconds: float = Field(1800, ge=1, le=86400, description="As above, where the server refuses this device.")
     answer_timeout_seconds: float = Field(30, ge=0.1, le=300, description="How long to wait for an answer of the server.")
     collection_timeout_seconds: float = Field(20, ge=0.1, le=300, description="How long looking for certificates may take.")
+    device_key: Keeper = Field("file", description="What keeps a new device key; the one that is there stays where it is.")
+    tpm_tcti: _Label = Field(SYSTEM_TPM, description="How the TPM is reached, in the words of tpm2-tss (`TCTI`).")
     goodbye_on_stop: bool = Field(
         default=False,
         description="Whether stopping the agent ends this device's results; then a restart denies the user for a moment.",

@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Literal
 
+from google.protobuf.message import DecodeError
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from watchword.v1 import posture_pb2 as pb
 from watchword_agent.errors import NotEnrolledError, StateDirectoryError
 
 _LOCK_TRIES: Final = 10  # `is_running` holds the lock for a moment
@@ -44,6 +46,7 @@ class StateDirectory:
         self.next_key_path = path / "device.key.next"
         self.enrollment_path = path / "agent.json"
         self.status_path = path / "status.json"
+        self.checks_path = path / "checks.pb"
         self.lock_path = path / "agent.lock"
 
     def prepare(self) -> None:
@@ -77,6 +80,44 @@ class StateDirectory:
     def keep_enrollment(self, enrollment: Enrollment) -> None:
         """Stores it durably. Raises `StateDirectoryError`."""
         write_atomically(self.enrollment_path, enrollment.model_dump_json(indent=2).encode() + b"\n")
+
+    def keep_checks(self, checks: pb.CheckSet) -> None:
+        """Stores the check set last told, durably: what the device has to show, also while the server is away.
+
+        Raises `StateDirectoryError`.
+        """
+        write_atomically(self.checks_path, checks.SerializeToString(deterministic=True))
+
+    def checks(self) -> pb.CheckSet | None:
+        """The check set last told; None: none yet. What a newer agent wrote is read as far as this one knows it.
+
+        Raises `StateDirectoryError`.
+        """
+        try:
+            return pb.CheckSet.FromString(self.checks_path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StateDirectoryError(
+                f"cannot read `{self.checks_path}`: {error.strerror}; run as the agent's user (root)"
+            ) from error
+        except DecodeError as error:
+            raise StateDirectoryError(f"`{self.checks_path}` is damaged: remove it and restart the agent") from error
+
+    def forget(self) -> None:
+        """Removes the device key, its successor, the enrollment and what the server told: nothing else. The key goes first.
+
+        Raises `StateDirectoryError`; what is left then can be removed by the same again.
+        """
+        for path in (self.key_path, self.next_key_path, self.enrollment_path, self.checks_path, self.status_path):
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise StateDirectoryError(f"cannot remove `{path}`: {error.strerror}; run as the agent's user (root)") from error
+        try:
+            _sync_directory(self.path)
+        except OSError as error:
+            raise StateDirectoryError(f"cannot write `{self.path}`: {error.strerror}") from error
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:

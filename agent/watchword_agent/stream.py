@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, NoReturn
 
 import grpc
@@ -18,8 +19,10 @@ from watchword_agent import log
 from watchword_agent.backoff import Backoff, Uniform, system_uniform
 from watchword_agent.channel import failure_of, write
 from watchword_agent.collect import Collected, Collector
+from watchword_agent.device_key import DeviceKey
 from watchword_agent.device_keys import DeviceKeys
 from watchword_agent.errors import (
+    DeviceKeyError,
     ForeignAudienceError,
     OperatorError,
     ProtocolViolationError,
@@ -46,6 +49,7 @@ from watchword_agent.session import (
     State,
 )
 from watchword_agent.settings import Settings
+from watchword_agent.signing import beside, signed
 from watchword_agent.status import StatusFile
 from watchword_agent.watch import StoreWatch
 
@@ -85,9 +89,11 @@ class AttestStream:
         watch: StoreWatch,
         status: StatusFile,
         settings: Settings,
+        keep_checks: Callable[[pb.CheckSet], None] = lambda _checks: None,
         clock: Callable[[], float] = monotonic_seconds,
         uniform: Uniform = system_uniform,
     ) -> None:
+        self._keep_checks = keep_checks
         self._stub = PostureServiceStub(channel)
         self._attester = attester
         self._keys = keys
@@ -147,6 +153,8 @@ class AttestStream:
             end = _End("protocol_violation", str(error), refused=True)
         except ServerError as error:
             end = _End("unavailable", str(error))
+        except DeviceKeyError as error:  # a TPM may be back later; one that is not, wants somebody who reads this
+            end = _End("device_key_unusable", str(error), refused=True, at_once=self._keys.withdraw())
         finally:
             self._check_set = session.check_set
             reader.cancel()
@@ -188,7 +196,7 @@ class AttestStream:
                 self._note(notice)
                 match notice:
                     case Accepted():
-                        self._follow_keys(session)
+                        await self._follow_keys(session)
                     case KeyPending():
                         self._keys.pending()
                         return _End("key_pending", at_once=True)
@@ -204,7 +212,7 @@ class AttestStream:
                 case Collect() as task:
                     await self._write(call, await self._evidence(session, task))
                 case Propose():
-                    await self._write(call, self._proposal(session))
+                    await self._write(call, await self._proposal(session))
                 case Leave():
                     return _End("draining", at_once=session.accepted > 0)  # else two that drain would play ball with us
                 case None:
@@ -213,27 +221,31 @@ class AttestStream:
     async def _evidence(self, session: Session, task: Collect) -> pb.AttestRequest:
         collected = await self._collect(task)
         evidence = session.evidence(collected, read_boot(), now=self._clock(), wall_time=time.time())
-        return pb.AttestRequest(envelope=self._keys.signing.sign(EVIDENCE_TYPE, evidence.SerializeToString()))
+        return pb.AttestRequest(envelope=await self._signed(self._keys.signing, EVIDENCE_TYPE, evidence.SerializeToString()))
 
-    def _follow_keys(self, session: Session) -> None:
+    async def _signed(self, key: DeviceKey, payload_type: str, payload: bytes) -> pb.SignedEnvelope:
+        return await signed(key, payload_type, payload, timeout_seconds=self._settings.answer_timeout_seconds)
+
+    async def _follow_keys(self, session: Session) -> None:
         """After an acknowledgement: a successor that signed takes over; one that is wished for is proposed."""
         self._key_tried = False
         try:
             if self._keys.accepted():
                 log.info(log.Event.KEY_ROTATED, key_id=self._keys.signing.key_id)
                 return
-            self._keys.wish_if_older(self._rotation_days)
+            make = partial(self._keys.wish_if_older, self._rotation_days)
+            await beside(make, timeout_seconds=self._settings.answer_timeout_seconds)
             if self._clock() >= self._proposal_due and self._keys.successor() is not None:
                 self._proposal_due = self._clock() + _PROPOSAL_PAUSE_SECONDS
                 session.want_rotation()
         except (OperatorError, OSError) as error:  # the key that signs goes on
             log.warning(log.Event.KEY_ROTATION_FAILED, detail=str(error))
 
-    def _proposal(self, session: Session) -> pb.AttestRequest:
-        successor = self._keys.wish()
-        payload = session.rotation(successor.public_key_der, now=self._clock()).SerializeToString()
-        envelope = self._keys.signing.sign(KEY_ROTATE_TYPE, payload)
-        envelope.signatures.extend(successor.sign(KEY_ROTATE_TYPE, payload).signatures)
+    async def _proposal(self, session: Session) -> pb.AttestRequest:
+        successor = await beside(self._keys.wish, timeout_seconds=self._settings.answer_timeout_seconds)
+        payload = session.rotation(successor.public_key_der, successor.protection, now=self._clock()).SerializeToString()
+        envelope = await self._signed(self._keys.signing, KEY_ROTATE_TYPE, payload)
+        envelope.signatures.extend((await self._signed(successor, KEY_ROTATE_TYPE, payload)).signatures)
         return pb.AttestRequest(envelope=envelope)
 
     async def _collect(self, task: Collect) -> Collected:
@@ -288,10 +300,18 @@ class AttestStream:
                     self._status.troubled(code, "evidence was rejected", retry_seconds=retry_seconds, connected=True)
             case Instructed(check_set):
                 log.info(log.Event.CHECK_SET_RECEIVED, revision=check_set.revision, checks=len(check_set.checks))
+                self._keep(check_set)
             case Draining(leave_seconds):
                 log.info(log.Event.DRAINING, leave_seconds=leave_seconds)
             case _:
                 pass
+
+    def _keep(self, check_set: CheckSet) -> None:
+        """For the person at the device alone: attesting goes on without."""
+        try:
+            self._keep_checks(pb.CheckSet(revision=check_set.revision, checks=check_set.checks))
+        except OperatorError as error:
+            log.warning(log.Event.CHECK_SET_NOT_KEPT, error=error)
 
     def _note_changes(self, results: tuple[pb.CheckResult, ...]) -> None:
         verdicts = {result.check_id: (result.passed, result.reason) for result in results}

@@ -1,21 +1,24 @@
-"""Noticing at once that a watched file came, went or changed, also by way of a directory or a symbolic link above it."""
+"""Noticing at once that a watched file came, went or changed, also by way of a directory or a symbolic link above it.
+
+And that a store without files did, by a helper process that tells.
+"""
 
 import asyncio
 import contextlib
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NoReturn
 
-from watchfiles._rust_notify import RustNotify, WatchfilesRustInternalError  # documented; awatch does not say when it is armed
-
 from watchword_agent import log
+from watchword_agent.file_events import Change, FileEvents, open_file_events
+from watchword_agent.helper_process import Helpers
+from watchword_agent.store_events import StoreEvents
 from watchword_agent.stores.base import Watched
 
-_DEBOUNCE_MS: Final = 10  # at most this long for what belongs together
-_STEP_MS: Final = 5  # it polls: 2 ms would cost twice as much of a core, and save 5 ms
-_LOOK_AGAIN_MS: Final = 5_000  # for what raises no event: mounts, network file systems
+_DEBOUNCE_SECONDS: Final = 0.01  # at most this long for what belongs together; a removal waits for nothing
+_LOOK_AGAIN_SECONDS: Final = 5.0  # for what raises no event: mounts, network file systems
 _POLL_SECONDS: Final = 1.0  # where the system grants no watches
 _MAX_LINKS: Final = 40  # as the kernel
 
@@ -29,15 +32,23 @@ class View:
 
 
 class StoreWatch:
-    """Watches a set of absolute paths, whether they exist or not."""
+    """Watches a set of absolute paths, whether they exist or not, and stores that helpers tell of."""
 
-    def __init__(self) -> None:
+    def __init__(self, helpers: Helpers | None = None) -> None:
+        self._stores = StoreEvents(helpers or Helpers(), self._store_changed)
+        self._store_told = False
         self._paths: frozenset[str] = frozenset()
-        self._seen: Mapping[str, tuple[object, ...]] | None = {}
-        self._disturbed = asyncio.Event()  # ends the wait for events
+        self._seen: Mapping[str, tuple[object, ...]] | None = {}  # None: an event counts even if nothing looks different
+        self._names: frozenset[str] = frozenset()  # what events are of interest
+        self._due: asyncio.TimerHandle | None = None
+        self._disturbed = asyncio.Event()  # ends the wait
 
     async def update(self, watched: Watched) -> None:
-        """Watches these from now on: every change after this returns is noticed."""
+        """Watches these from now on: every change of a file after this returns is noticed.
+
+        A store of a helper is watched as soon as that runs; this is told as a change, for what happened before is not known.
+        """
+        await self._stores.follow(watched.stores)
         paths = watched.files
         if paths == self._paths:
             return
@@ -47,11 +58,14 @@ class StoreWatch:
 
     async def run(self, changed: Callable[[], None]) -> NoReturn:
         """Calls `changed` after each change; several at once may be one call."""
-        notify: RustNotify | None = None
+        events: FileEvents | None = None
         armed: Mapping[str, tuple[int, int]] = {}
         try:
             while True:
                 self._disturbed.clear()
+                if self._store_told:
+                    self._store_told = False
+                    changed()
                 paths = self._paths
                 view = await asyncio.to_thread(survey, paths)
                 if paths is not self._paths:
@@ -59,41 +73,49 @@ class StoreWatch:
                 if view.marks != self._seen:
                     self._seen = view.marks
                     changed()
-                if view.directories != armed:
-                    if notify is not None:
-                        notify.close()
-                    notify, armed = await self._arm(view.directories), view.directories
+                self._names = frozenset(view.marks)
+                if view.directories != armed or (events is not None and events.broken):
+                    if events is not None:
+                        await events.close()
+                    events, armed = self._open_events(view.directories), view.directories
                     continue  # what happened before it was armed raised no event
-                if await self._names_with_events(notify) & view.marks.keys():
-                    self._seen = None  # an event counts even if nothing looks different: clocks of file systems are coarse
+                await self._wait(_POLL_SECONDS if armed and events is None else _LOOK_AGAIN_SECONDS)
         finally:
-            if notify is not None:
-                notify.close()
+            if self._due is not None:
+                self._due.cancel()
+            if events is not None:
+                await events.close()
+            await self._stores.close()
 
-    async def _arm(self, directories: Mapping[str, tuple[int, int]]) -> RustNotify | None:
+    def _open_events(self, directories: Mapping[str, tuple[int, int]]) -> FileEvents | None:
         if not directories:
             return None
         try:
-            return await asyncio.to_thread(RustNotify, list(directories), False, False, 0, False, True)  # noqa: FBT003 -- by position
-        except (OSError, WatchfilesRustInternalError) as error:
+            return open_file_events(directories, self._noticed)
+        except OSError as error:
             log.warning(log.Event.WATCH_DEGRADED, error=error, poll_seconds=_POLL_SECONDS)
             return None
 
-    async def _names_with_events(self, notify: RustNotify | None) -> set[str]:
-        """The paths that events named; none after a while, or when disturbed."""
-        if notify is None:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_POLL_SECONDS if self._paths else None):
-                    await self._disturbed.wait()
-            return set()
-        waiting = asyncio.ensure_future(asyncio.to_thread(notify.watch, _DEBOUNCE_MS, _STEP_MS, _LOOK_AGAIN_MS, self._disturbed))
-        try:
-            events = await asyncio.shield(waiting)
-        except asyncio.CancelledError:
+    def _noticed(self, changes: Sequence[Change]) -> None:
+        """An event counts even if nothing looks different then: clocks of file systems are coarse."""
+        ours = [change for change in changes if change.path is None or change.path in self._names]
+        if not ours:
+            return
+        self._seen = None
+        if any(change.removal for change in ours):
             self._disturbed.set()
-            await waiting  # one step; closing the watch under its thread would not do
-            raise
-        return {path for _, path in events} if isinstance(events, set) else set()
+        elif self._due is None or self._due.when() < asyncio.get_running_loop().time():
+            self._due = asyncio.get_running_loop().call_later(_DEBOUNCE_SECONDS, self._disturbed.set)
+
+    def _store_changed(self) -> None:
+        self._store_told = True
+        self._disturbed.set()
+
+    async def _wait(self, seconds: float) -> None:
+        """Until it is disturbed, or for so long if there is anything to look at."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds if self._paths else None):
+                await self._disturbed.wait()
 
 
 def survey(paths: frozenset[str]) -> View:

@@ -17,7 +17,7 @@ from watchword.v1 import posture_pb2
 from watchword_server import events
 from watchword_server.core.snapshot import RuleSnapshot
 from watchword_server.doors import ext_authz
-from watchword_server.doors.decisions_http import DecisionsHttp, agents_http
+from watchword_server.doors.decisions_http import DecisionsHttp
 from watchword_server.errors import StoreUnavailableError
 from watchword_server.house import House
 from watchword_server.peer import OPERATORS_SOCKET, OPERATORS_SOCKET_FILE
@@ -71,7 +71,9 @@ class Server:
         self.addresses["agents"] = await self._start_grpc(
             self._agent_methods(), AGENT_OPTIONS, agents.host, ports.take(agents.port), agents.tls
         )
-        self.addresses["agents_http"] = await self._start_http(agents_http, agents.host, ports.take(agents.http_port), agents.tls)
+        self.addresses["agents_http"] = await self._start_http(
+            house.agents_http, agents.host, ports.take(agents.http_port), agents.tls
+        )
         local = HttpServer(house.operators.app, bind_unix(house.data_dir / OPERATORS_SOCKET_FILE), socket_name=OPERATORS_SOCKET)
         await local.start()
         self._http.append(local)

@@ -19,7 +19,9 @@ from watchword_server.adapters.revocation_reader import RevocationReader
 from watchword_server.adapters.store_sql.store import SqlStore, StoreLimits
 from watchword_server.core.model import DeviceId
 from watchword_server.doors.agents import AgentDoor, AgentLimits
+from watchword_server.doors.agents_http import AgentsHttp, RequestLimits
 from watchword_server.doors.auth_request import AuthRequestDoor
+from watchword_server.doors.cloudflare.app import CloudflareDoor
 from watchword_server.doors.codec import parse_enrollment_statement, parse_evidence, parse_goodbye, parse_key_rotation
 from watchword_server.doors.ext_authz import ExtAuthzDoor
 from watchword_server.doors.operators.app import OperatorsDoor
@@ -28,6 +30,7 @@ from watchword_server.doors.operators.certificates import CertificateRoutes
 from watchword_server.doors.operators.devices import DeviceRoutes
 from watchword_server.doors.operators.rules import RuleRoutes
 from watchword_server.doors.operators.tokens import TokenRoutes
+from watchword_server.services.answered import AnsweredChallenges
 from watchword_server.services.connections import Connections
 from watchword_server.services.decisions import Decisions
 from watchword_server.services.devices import Devices
@@ -65,12 +68,18 @@ class House:
     revocation_sources: RevocationSources
     revocation_responses: RevocationResponses
     agents: AgentDoor
+    agents_http: AgentsHttp
     ext_authz: ExtAuthzDoor
     auth_request: AuthRequestDoor
     operators: OperatorsDoor
     decision_log: JsonLinesLog
     posture_log: JsonLinesLog
     ready: bool = False
+
+    @property
+    def account_id(self) -> str:
+        """The account of the Cloudflare API."""
+        return self.settings.operators.account_id or self.store.identity.account_id
 
     @classmethod
     async def open(cls, data_dir: Path, settings: Settings) -> Self:
@@ -183,6 +192,34 @@ class House:
         async def find_decision(decision_id: str) -> Mapping[str, object] | None:
             return await asyncio.to_thread(_find_decision, decision_log.path, decision_id)
 
+        agents = AgentDoor(
+            enrollment=enrollment,
+            verifier=verifier,
+            leaving=Leaving(verifier, parse_goodbye),
+            key_rotations=KeyRotations(verifier, parse_key_rotation, limits.key_rotation_hours * 3600),
+            rules=in_force,
+            connections=connections,
+            clock=clock,
+            fresh_bytes=secrets.token_bytes,
+            audience=audience,
+            limits=AgentLimits(
+                hello_timeout_seconds=limits.hello_timeout_seconds,
+                first_evidence_timeout_seconds=limits.first_evidence_timeout_seconds,
+                challenge_max_age_seconds=limits.challenge_max_age_seconds,
+                max_streams=limits.max_streams,
+                max_unproven_streams=limits.max_unproven_streams,
+                max_unproven_streams_of_an_address=limits.max_unproven_streams_of_an_address,
+            ),
+            hello_buckets=TokenBuckets(limits.streams_per_second, limits.streams_burst, timer),
+            enroll_buckets=TokenBuckets(limits.enrollments_per_second, limits.enrollments_burst, timer),
+            message_buckets=TokenBuckets(limits.messages_per_second, limits.messages_burst, timer),
+            metrics=metrics,
+        )
+        authentication = Authentication(
+            store, clock, TokenBuckets(limits.failed_logins_per_second, limits.failed_logins_burst, timer)
+        )
+        acts_on_devices = Devices(store, memory, rejudging, in_force, connections, clock)
+        account_id = settings.operators.account_id or identity.account_id
         house = cls(
             settings=settings,
             data_dir=data_dir,
@@ -192,46 +229,29 @@ class House:
             rules=rules,
             revocation_sources=sources,
             revocation_responses=responses,
-            agents=AgentDoor(
-                enrollment=enrollment,
-                verifier=verifier,
-                leaving=Leaving(verifier, parse_goodbye),
-                key_rotations=KeyRotations(verifier, parse_key_rotation, limits.key_rotation_hours * 3600),
-                rules=in_force,
-                connections=connections,
-                clock=clock,
-                fresh_bytes=secrets.token_bytes,
-                audience=audience,
-                limits=AgentLimits(
-                    hello_timeout_seconds=limits.hello_timeout_seconds,
-                    first_evidence_timeout_seconds=limits.first_evidence_timeout_seconds,
-                    challenge_max_age_seconds=limits.challenge_max_age_seconds,
-                    max_streams=limits.max_streams,
-                    max_unproven_streams=limits.max_unproven_streams,
-                    max_unproven_streams_of_an_address=limits.max_unproven_streams_of_an_address,
-                ),
-                hello_buckets=TokenBuckets(limits.streams_per_second, limits.streams_burst, timer),
-                enroll_buckets=TokenBuckets(limits.enrollments_per_second, limits.enrollments_burst, timer),
-                message_buckets=TokenBuckets(limits.messages_per_second, limits.messages_burst, timer),
-                metrics=metrics,
+            agents=agents,
+            agents_http=AgentsHttp(
+                door=agents,
+                enabled=settings.agents.https,
+                limits=RequestLimits(limits.max_https_requests, limits.max_https_requests_of_an_address),
+                is_ready=lambda: house.ready,
+                seal_key=secrets.token_bytes(32),
+                answered=AnsweredChallenges(limits.challenge_max_age_seconds, limits.max_https_answers_kept),
             ),
             ext_authz=ExtAuthzDoor(decisions, in_force, metrics),
             auth_request=AuthRequestDoor(decisions, in_force, metrics),
             operators=OperatorsDoor(
-                authentication=Authentication(
-                    store, clock, TokenBuckets(limits.failed_logins_per_second, limits.failed_logins_burst, timer)
-                ),
+                authentication=authentication,
                 rules=RuleRoutes(
                     rules,
                     decisions,
                     find_decision=find_decision,
                     explaining=Explaining(decisions, in_force, memory, clock, find_decision),
                 ),
-                devices=DeviceRoutes(
-                    store, Devices(store, memory, rejudging, in_force, connections, clock), connections, in_force, clock
-                ),
+                devices=DeviceRoutes(store, acts_on_devices, connections, in_force, clock),
                 tokens=TokenRoutes(tokens, store, clock, ServiceTokens(rules, clock, secrets.token_bytes), in_force),
                 certificates=CertificateRoutes(lists, sources, in_force),
+                cloudflare=CloudflareDoor(authentication, rules, store, acts_on_devices, account_id),
                 in_force=in_force,
                 connections=connections,
                 metrics=metrics,

@@ -59,6 +59,7 @@ class AgentsListener(Listener):
 
     port: Port | None = Field(None, description="gRPC; 0: any free port; unset: counted from `port`")
     http_port: Port | None = Field(None, description="HTTPS form; 0: any free port; unset: counted from `port`")
+    https: bool = Field(default=False, description="whether evidence is taken as single requests at `http_port`")
 
 
 class DecisionsListener(Listener):
@@ -75,6 +76,9 @@ class OperatorsListener(Listener):
     """The operators' listener."""
 
     port: Port | None = Field(None, description="API and metrics; 0: any free port; unset: counted from `port`")
+    account_id: Annotated[str, Field(pattern="^[A-Za-z0-9_-]{1,64}$")] | None = Field(
+        None, description="the `account_id` of the Cloudflare API here; unset: the one made with the data directory"
+    )
 
 
 class Limits(_Group):
@@ -94,6 +98,13 @@ class Limits(_Group):
     enrollments_burst: int = Field(100, ge=1, le=100_000, description="so many at once, then `enrollments_per_second`")
     messages_per_second: float = Field(10.0, gt=0, le=10_000, description="messages on one attestation stream")
     messages_burst: int = Field(50, ge=1, le=100_000, description="so many at once, then `messages_per_second`")
+    max_https_requests: int = Field(
+        500, ge=1, le=100_000, description="bodies of agents' HTTPS requests read at once; the oldest gives way"
+    )
+    max_https_requests_of_an_address: int = Field(100, ge=1, le=100_000, description="of these, of one address")
+    max_https_answers_kept: int = Field(
+        100_000, ge=1, le=10_000_000, description="challenges told over HTTPS and answered of which a second answer is refused"
+    )
     key_rotation_hours: float = Field(
         24.0, gt=0, le=24 * 30, description="how long a device's new key may wait for its first evidence"
     )

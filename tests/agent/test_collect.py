@@ -73,10 +73,12 @@ def test_what_cannot_be_looked_at_does_not_hinder_the_others(path: Path, tmp_pat
     assert len(found.client_certificate.candidates) == 1
 
 
-@pytest.mark.parametrize("platform", ["linux", "windows", "mac"])
-def test_a_store_without_paths_is_not_supported_yet(platform: str) -> None:
+@pytest.mark.parametrize(
+    ("platform", "code"), [("windows", "library_missing"), ("mac", "library_missing"), ("beos", "store_unsupported")]
+)
+def test_the_store_of_another_platform_cannot_be_looked_at(platform: str, code: str) -> None:
     (evidence,) = look(check("check-a"), identity=Identity(platform, "laptop-1", None))
-    assert evidence.error.code == "store_unsupported"
+    assert evidence.error.code == code
 
 
 def test_a_kind_of_check_that_is_not_known_is_reported() -> None:
@@ -88,7 +90,7 @@ def test_a_fault_in_one_check_is_reported_without_its_words(path: Path, monkeypa
     def fail(path: str) -> bytes:
         raise RuntimeError("words of a file")
 
-    monkeypatch.setattr(pem, "read_file", fail)
+    monkeypatch.setattr(pem, "read", fail)
     (evidence,) = look(check("check-a", path))
     assert (evidence.error.code, evidence.error.detail) == ("internal_error", "RuntimeError")
 

@@ -11,13 +11,13 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from agent.proofs import open_envelope
 from support.pki import KeyKind, generate_key, key_pem
 from watchword.envelope import EVIDENCE_TYPE, key_id
-from watchword_agent import device_key
 from watchword_agent.errors import DeviceKeyError
+from watchword_agent.key_files import KeyFiles
 
 
 def test_a_new_key_is_p256_in_a_file_for_its_owner_alone(tmp_path: Path) -> None:
     path = tmp_path / "device.key"
-    key = device_key.load_or_create(path)
+    key = KeyFiles().load_or_create(path)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     private_key = load_pem_private_key(path.read_bytes(), None)
     assert isinstance(private_key, ec.EllipticCurvePrivateKey)
@@ -28,13 +28,13 @@ def test_a_new_key_is_p256_in_a_file_for_its_owner_alone(tmp_path: Path) -> None
 
 def test_the_key_that_is_there_is_used_again(tmp_path: Path) -> None:
     path = tmp_path / "device.key"
-    assert device_key.load_or_create(path).public_key_der == device_key.load_or_create(path).public_key_der
+    assert KeyFiles().load_or_create(path).public_key_der == KeyFiles().load_or_create(path).public_key_der
 
 
 @pytest.mark.parametrize("kind", ["p256", "ed25519"])
 def test_it_signs_the_exact_bytes(tmp_path: Path, kind: KeyKind) -> None:
     path = _put(tmp_path, key_pem(generate_key(kind)))
-    key = device_key.load(path)
+    key = KeyFiles().load(path)
     envelope = key.sign(EVIDENCE_TYPE, b"payload")
     assert open_envelope(envelope, payload_type=EVIDENCE_TYPE, public_key_der=key.public_key_der) == b"payload"
     assert envelope.signatures[0].keyid == key.key_id
@@ -45,7 +45,7 @@ def test_a_key_that_others_can_reach_is_refused(tmp_path: Path, mode: int) -> No
     path = _put(tmp_path, key_pem(generate_key()))
     path.chmod(mode)
     with pytest.raises(DeviceKeyError, match=f"mode {mode:04o}"):
-        device_key.load_or_create(path)
+        KeyFiles().load_or_create(path)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
@@ -53,27 +53,27 @@ def test_a_key_of_another_owner_is_refused(tmp_path: Path) -> None:
     path = _put(tmp_path, key_pem(generate_key()))
     os.chown(path, 65534, -1)
     with pytest.raises(DeviceKeyError, match="owner 65534"):
-        device_key.load(path)
+        KeyFiles().load(path)
 
 
 def test_a_symbolic_link_is_refused(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(_put(tmp_path, key_pem(generate_key())))
     with pytest.raises(DeviceKeyError):
-        device_key.load(tmp_path / "link")
+        KeyFiles().load(tmp_path / "link")
 
 
 @pytest.mark.parametrize("pem", [b"", b"nonsense", key_pem(generate_key(), password=b"secret"), key_pem(generate_key("p384"))])
 def test_what_is_no_device_key_is_refused_and_kept(tmp_path: Path, pem: bytes) -> None:
     path = _put(tmp_path, pem)
     with pytest.raises(DeviceKeyError):
-        device_key.load_or_create(path)
+        KeyFiles().load_or_create(path)
     assert path.read_bytes() == pem
 
 
 def test_a_fifo_is_refused_and_hangs_nothing(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "device.key", 0o600)
     with pytest.raises(DeviceKeyError, match="regular file"):
-        device_key.load(tmp_path / "device.key")
+        KeyFiles().load(tmp_path / "device.key")
 
 
 def _put(directory: Path, pem: bytes) -> Path:

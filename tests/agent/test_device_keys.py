@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from watchword_agent import device_key
 from watchword_agent.device_key import DeviceKey
 from watchword_agent.device_keys import DeviceKeys
 from watchword_agent.errors import DeviceKeyError
+from watchword_agent.key_files import KeyFiles
 from watchword_agent.state import Enrollment, StateDirectory
 
 
@@ -19,7 +19,7 @@ def state(tmp_path: Path) -> StateDirectory:
     """Enrolled."""
     state = StateDirectory(tmp_path / "state")
     state.prepare()
-    key = device_key.load_or_create(state.key_path)
+    key = KeyFiles().load_or_create(state.key_path)
     state.keep_enrollment(
         Enrollment(
             server="https://watchword.example:7403",
@@ -36,7 +36,7 @@ def state(tmp_path: Path) -> StateDirectory:
 
 
 def keys_of(state: StateDirectory) -> DeviceKeys:
-    return DeviceKeys(state, state.enrollment())
+    return DeviceKeys(state, state.enrollment(), KeyFiles())
 
 
 def knows(keys: DeviceKeys) -> set[str]:
@@ -62,7 +62,7 @@ def test_the_enrolled_key_signs_until_the_successor_is_pending(state: StateDirec
     assert keys.signing.key_id == wished.key_id
     assert keys.accepted()
     assert not keys.accepted()
-    assert state.enrollment().key_id == device_key.load(state.key_path).key_id == keys.signing.key_id == wished.key_id
+    assert state.enrollment().key_id == KeyFiles().load(state.key_path).key_id == keys.signing.key_id == wished.key_id
     assert not state.next_key_path.exists()
 
 
@@ -129,9 +129,9 @@ def test_a_key_is_replaced_at_an_age(state: StateDirectory, days: float, age: fl
 
 def test_a_key_that_is_neither_is_refused(state: StateDirectory) -> None:
     state.key_path.unlink()
-    device_key.load_or_create(state.key_path)
+    KeyFiles().load_or_create(state.key_path)
     with pytest.raises(DeviceKeyError):
         keys_of(state)
-    device_key.load_or_create(state.next_key_path)
+    KeyFiles().load_or_create(state.next_key_path)
     with pytest.raises(DeviceKeyError):
         keys_of(state)

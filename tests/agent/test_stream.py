@@ -20,6 +20,7 @@ from watchword_agent.collect import Collector
 from watchword_agent.device_keys import DeviceKeys
 from watchword_agent.errors import ServerUnreachableError, StateDirectoryError
 from watchword_agent.identity import read_identity
+from watchword_agent.key_files import KeyFiles
 from watchword_agent.session import Attester
 from watchword_agent.settings import ServerAddress, load_settings
 from watchword_agent.state import StateDirectory
@@ -153,7 +154,7 @@ async def test_waits_grow_until_evidence_is_accepted(server: FakeServer, device:
         stream = AttestStream(
             channel,
             attester=Attester(enrolled.device_id, enrolled.key_id, enrolled.audience, b"i" * 16, "1"),
-            keys=DeviceKeys(state, enrolled),
+            keys=DeviceKeys(state, enrolled, KeyFiles()),
             collector=Collector(read_identity, access()),
             watch=StoreWatch(),
             status=StatusFile(state.status_path, device_id="", server="", now=lambda: dt.datetime.now(tz=dt.UTC)),
@@ -287,7 +288,7 @@ async def test_a_check_that_hangs_is_reported(
         revived.wait(PATIENCE_SECONDS)
         return b""
 
-    monkeypatch.setattr(pem, "read_file", hang)
+    monkeypatch.setattr(pem, "read", hang)
     server.check_set = check_set(tmp_path / "a.pem")
     try:
         async with device.running(collection_timeout_seconds=0.1):

@@ -4,18 +4,27 @@ import asyncio
 import os
 import shutil
 import threading
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
-from watchfiles._rust_notify import RustNotify
 
 from agent.fake_server import PATIENCE_SECONDS
 from watchword_agent import watch as watch_module
+from watchword_agent.file_events import Change, FileEvents, InotifyEvents, Notice, WatchfilesEvents
 from watchword_agent.stores import base
 from watchword_agent.watch import StoreWatch, View, survey
+
+Opener = Callable[[Iterable[str], Notice], FileEvents]
+
+
+@pytest.fixture(params=[InotifyEvents, WatchfilesEvents], autouse=True)
+def open_events(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Opener:
+    """Each test runs with what watches on Linux, and with what does elsewhere."""
+    opener: Opener = request.param
+    monkeypatch.setattr(watch_module, "open_file_events", opener)
+    return opener
 
 
 class Watched:
@@ -185,15 +194,17 @@ async def test_neighbours_and_readers_are_not_changes(tmp_path: Path) -> None:
         assert watched.times_told - before < 10
 
 
-async def test_a_change_while_the_watch_is_being_armed_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path, really_arm = tmp_path / "client.pem", RustNotify
+async def test_a_change_while_the_watch_is_being_armed_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, open_events: Opener
+) -> None:
+    path = tmp_path / "client.pem"
 
-    def change_and_arm(*arguments: Any) -> Any:
+    def change_and_arm(directories: Iterable[str], notice: Notice) -> FileEvents:
         path.write_text("after looking, before watching")
-        return really_arm(*arguments)
+        return open_events(directories, notice)
 
-    monkeypatch.setattr(watch_module, "RustNotify", change_and_arm)
-    monkeypatch.setattr(watch_module, "_LOOK_AGAIN_MS", 3_600_000)
+    monkeypatch.setattr(watch_module, "open_file_events", change_and_arm)
+    monkeypatch.setattr(watch_module, "_LOOK_AGAIN_SECONDS", 3600.0)
     watched = Watched(path)
     await watched.update(path)
     async with watched.running(), asyncio.timeout(PATIENCE_SECONDS):
@@ -211,7 +222,6 @@ async def test_an_event_counts_even_if_nothing_looks_different(tmp_path: Path, m
     path = tmp_path / "client.pem"
     path.write_text("one")
     monkeypatch.setattr(watch_module, "survey", blind)
-    monkeypatch.setattr(watch_module, "_LOOK_AGAIN_MS", 10)
     watched = Watched(path)
     await watched.update(path)
     async with watched.running(), asyncio.timeout(PATIENCE_SECONDS):
@@ -252,11 +262,78 @@ async def test_without_watches_it_looks_by_itself(tmp_path: Path, monkeypatch: p
     def no_watches(*args: object) -> None:
         raise OSError(28, "no space left on device")
 
-    monkeypatch.setattr(watch_module, "RustNotify", no_watches)
+    monkeypatch.setattr(watch_module, "open_file_events", no_watches)
     monkeypatch.setattr(watch_module, "_POLL_SECONDS", 0.01)
     async with watching(tmp_path / "client.pem") as watched:
         (tmp_path / "client.pem").write_text("one")
         await watched.change()
+
+
+@pytest.mark.parametrize("open_events", [InotifyEvents], indirect=True)  # elsewhere nothing tells it
+async def test_a_directory_that_another_one_replaces_is_watched_even_if_it_looks_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file system may give a new directory the number of the one that went."""
+
+    def same_numbers(paths: frozenset[str]) -> View:
+        view = survey(paths)
+        return View(dict.fromkeys(view.directories, (0, 0)), view.marks)
+
+    path = tmp_path / "a" / "client.pem"
+    path.parent.mkdir()
+    path.write_text("one")
+    monkeypatch.setattr(watch_module, "survey", same_numbers)
+    monkeypatch.setattr(watch_module, "_LOOK_AGAIN_SECONDS", 3600.0)
+    monkeypatch.setattr(watch_module, "_DEBOUNCE_SECONDS", 0.2)  # both are there when it looks
+    async with watching(path) as watched:
+        path.chmod(0o600)
+        await watched.change()
+        path.parent.rename(tmp_path / "away")
+        path.parent.mkdir()
+        path.write_text("two")
+        await watched.change()
+        path.write_text("three!")
+        await watched.change()
+
+
+async def test_a_removal_waits_for_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "client.pem"
+    path.write_text("one")
+    async with watching(path) as watched:
+        path.chmod(0o600)
+        await watched.change()
+        monkeypatch.setattr(watch_module, "_DEBOUNCE_SECONDS", 3600.0)
+        monkeypatch.setattr(watch_module, "_LOOK_AGAIN_SECONDS", 3600.0)
+        path.unlink()
+        await watched.change()
+
+
+async def test_lost_events_count_for_everything(tmp_path: Path) -> None:
+    (tmp_path / "client.pem").write_text("one")
+    async with watching(tmp_path / "client.pem") as watched:
+        watched.watch._noticed([Change(None, removal=False)])
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await watched.news()
+
+
+async def test_two_ways_to_one_directory_are_both_told(tmp_path: Path) -> None:
+    """The kernel has one watch for both."""
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    told: set[str | None] = set()
+    complete = asyncio.Event()
+
+    def notice(changes: Sequence[Change]) -> None:
+        told.update(change.path for change in changes)
+        if len(told) == 2:
+            complete.set()
+
+    events = InotifyEvents([str(tmp_path / "real"), str(tmp_path / "link")], notice)
+    (tmp_path / "real" / "client.pem").touch()
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await complete.wait()
+    await events.close()
+    assert told == {str(tmp_path / "real" / "client.pem"), str(tmp_path / "link" / "client.pem")}
 
 
 def test_every_directory_on_the_way_is_watched(tmp_path: Path) -> None:

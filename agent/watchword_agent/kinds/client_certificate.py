@@ -17,7 +17,7 @@ def collect(check: pb.Check, identity: Identity, access: Access, binding: ProofB
     """Fills in `evidence.client_certificate`; no candidates means not found. Raises `CollectionFailedError`."""
     wanted = check.client_certificate
     with ExitStack() as exits:
-        found = look(wanted, identity, Visit(identity.variables, access, exits))
+        found = look(wanted, identity, Visit(identity.variables, access, exits, allow_pkcs1=wanted.allow_pkcs1))
         evidence.client_certificate.SetInParent()
         for candidate in found.candidates():
             brought = evidence.client_certificate.candidates.add(

@@ -4,8 +4,9 @@ import base64
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping
-from typing import Any
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, BinaryIO
 
 from watchword import possession
 
@@ -22,18 +23,25 @@ class HelperError(Exception):
         self.detail = detail
 
 
-def serve(operations: Mapping[str, Callable[[Request], Answer]]) -> None:
-    """Answers requests by their `op` until standard input ends."""
+def serve(operations: Mapping[str, Callable[[Request], Answer | Iterator[Answer]]]) -> None:
+    """Answers requests by their `op` until standard input ends.
+
+    An operation that gives an iterator has an answer for each of its items, as they come: it is the helper's last.
+    """
     stdout = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # a library that talks there does not talk to the agent
     for line in sys.stdin.buffer:
         request = json.loads(line)
         try:
-            answer: Answer = {"ok": operations[request["op"]](request)}
+            answered = operations[request["op"]](request)
+            if not isinstance(answered, Iterator):
+                _say(stdout, {"ok": answered})
+                continue
+            threading.Thread(target=_end_with_input, daemon=True).start()  # nobody reads it meanwhile
+            for answer in answered:
+                _say(stdout, {"ok": answer})
         except HelperError as error:
-            answer = {"error": {"code": error.code, "detail": error.detail}}
-        stdout.write(json.dumps(answer, separators=(",", ":")).encode() + b"\n")
-        stdout.flush()
+            _say(stdout, {"error": {"code": error.code, "detail": error.detail}})
 
 
 def statement_of(request: Request) -> bytes:
@@ -52,3 +60,14 @@ def base64_of(data: bytes) -> str:
 def unbase64(text: str) -> bytes:
     """The reverse. Raises `ValueError`."""
     return base64.b64decode(text, validate=True)
+
+
+def _say(stdout: BinaryIO, answer: Answer) -> None:
+    stdout.write(json.dumps(answer, separators=(",", ":")).encode() + b"\n")
+    stdout.flush()
+
+
+def _end_with_input() -> None:
+    while os.read(0, 4096):
+        pass
+    os._exit(0)

@@ -78,11 +78,15 @@ class Access:
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """One look at stores: for which device, with what access. `exits` ends what is held open for signing, when it is over."""
+    """One look at stores: for which device, with what access. `exits` ends what is held open for signing, when it is over.
+
+    `allow_pkcs1`: the check takes a signature with PKCS #1 v1.5 where a key's store has nothing better.
+    """
 
     variables: Variables
     access: Access
     exits: ExitStack
+    allow_pkcs1: bool = False
 
 
 @dataclass(frozen=True, slots=True)

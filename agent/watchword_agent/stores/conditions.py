@@ -12,16 +12,29 @@ from typing import Final
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from watchword.v1 import posture_pb2 as pb
 from watchword_agent.stores.base import Found, Variables
+from watchword_agent.stores.names import name_text, same_name
 
 _LOWER: Final = {ord(letter): letter.lower() for letter in string.ascii_uppercase}
 _VARIABLE: Final = re.compile(r"\$\{(serial_number|hostname)\}")
 _USAGES: Final = {"clientAuth": ExtendedKeyUsageOID.CLIENT_AUTH, "emailProtection": ExtendedKeyUsageOID.EMAIL_PROTECTION}
 _USAGE_NAMES: Final = {oid: name for name, oid in _USAGES.items()} | {ExtendedKeyUsageOID.SERVER_AUTH: "serverAuth"}
-_KEY_REASONS: Final = {
+_HASHES: Final = ("sha256", "sha384", "sha512")
+_CURVES: Final = ("secp256r1", "secp384r1", "secp521r1")
+_STRONG_KEYS: Final = "RSA of 2048 to 8192 bits, P-256, P-384, P-521 or Ed25519"
+_SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+_UNREADABLE: Final = (ValueError, TypeError, UnsupportedAlgorithm)
+_KIND_NAMES: Final[dict[type[x509.GeneralName], str]] = {
+    x509.DNSName: "DNS",
+    x509.RFC822Name: "email",
+    x509.UniformResourceIdentifier: "URI",
+    x509.IPAddress: "IP",
+}
+KEY_REASONS: Final = {
     pb.PRIVATE_KEY_STATE_ABSENT: "private_key_absent",
     pb.PRIVATE_KEY_STATE_LOCKED: "private_key_locked",
     pb.PRIVATE_KEY_STATE_MISMATCH: "private_key_mismatch",
@@ -60,16 +73,20 @@ def examine(
     """Each condition of the check, in the server's order."""
     if certificate is None:
         return (Condition("certificate_malformed", met=False, expected="a certificate", found="what cannot be read"),)
-    conditions = [*_issuer(certificate, wanted), *_dates(certificate, now), *_usage(certificate, wanted)]
+    conditions = [
+        *_issuer(certificate, wanted),
+        *_kind(certificate),
+        *_dates(certificate, now),
+        *_usage(certificate, wanted),
+    ]
     if wanted.common_name:
         names = [str(each.value) for each in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
         conditions.append(_name("common_name_mismatch", [wanted.common_name], names, variables))
     if wanted.subject_alternative_names:
-        names = alternative_names(certificate)
-        conditions.append(_name("subject_alternative_name_mismatch", list(wanted.subject_alternative_names), names, variables))
+        conditions.append(_alternative_name(certificate, list(wanted.subject_alternative_names), variables))
     if wanted.check_private_key:
         usable = found.private_key == pb.PRIVATE_KEY_STATE_USABLE
-        reason = _KEY_REASONS.get(found.private_key, "private_key_absent")
+        reason = KEY_REASONS.get(found.private_key, "private_key_absent")
         told = "there" if usable else found.key_detail or reason
         conditions.append(Condition(reason, met=usable, expected="a private key that signs", found=told))
     return tuple(conditions)
@@ -77,12 +94,7 @@ def examine(
 
 def alternative_names(certificate: x509.Certificate) -> list[str]:
     """The alternative names that a check may ask for, as text."""
-    try:
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        return []
-    kinds = (x509.DNSName, x509.RFC822Name, x509.UniformResourceIdentifier, x509.IPAddress)
-    return [str(name.value) for name in names if isinstance(name, kinds)]
+    return [_general_name_text(name) for name in _general_names(certificate)]
 
 
 def usages(certificate: x509.Certificate) -> list[str]:
@@ -94,19 +106,69 @@ def usages(certificate: x509.Certificate) -> list[str]:
     return [_USAGE_NAMES.get(oid, oid.dotted_string) for oid in extension]
 
 
+def key_text(certificate: x509.Certificate) -> str:
+    """The kind and size of a certificate's key."""
+    try:
+        key = certificate.public_key()
+    except _UNREADABLE:
+        return "a kind of key that cannot be read"
+    match key:
+        case rsa.RSAPublicKey():
+            return f"RSA of {key.key_size} bits"
+        case ec.EllipticCurvePublicKey():
+            return key.curve.name
+        case _:
+            return type(key).__name__.removesuffix("PublicKey")
+
+
+def is_ca(certificate: x509.Certificate) -> bool:
+    """Whether it says that it is a CA's."""
+    try:
+        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except x509.ExtensionNotFound:
+        return False
+
+
 def _issuer(certificate: x509.Certificate, wanted: pb.ClientCertificateCheck) -> list[Condition]:
+    """Without names any issuer may be right; that the signature is the issuer's, only the server can tell."""
     if not wanted.issuer_names:
         return []
-    met = certificate.issuer.public_bytes() in wanted.issuer_names
-    return [Condition("certificate_wrong_issuer", met, _names(wanted), certificate.issuer.rfc4514_string())]
+    expected = " or ".join(map(name_text, wanted.issuer_names))
+    subject, issuer = certificate.subject.public_bytes(), certificate.issuer.public_bytes()
+    if is_ca(certificate) and any(same_name(subject, name) for name in wanted.issuer_names):
+        told = "the CA's own certificate"
+        return [Condition("certificate_is_the_issuer", met=False, expected=f"one issued by {expected}", found=told)]
+    met = any(same_name(issuer, name) for name in wanted.issuer_names)
+    return [Condition("certificate_wrong_issuer", met, expected, certificate.issuer.rfc4514_string())]
 
 
-def _names(wanted: pb.ClientCertificateCheck) -> str:
-    return " or ".join(map(_name_text, wanted.issuer_names))
+def _kind(certificate: x509.Certificate) -> list[Condition]:
+    try:
+        algorithm = certificate.signature_hash_algorithm
+        digest = "none" if algorithm is None else algorithm.name
+        strong_signature = algorithm is None or digest in _HASHES
+    except _UNREADABLE:
+        digest, strong_signature = "an unknown algorithm", False
+    ca, key = is_ca(certificate), key_text(certificate)
+    return [
+        Condition("certificate_algorithm_refused", strong_signature, f"signed with {', '.join(_HASHES)} or Ed25519", digest),
+        Condition("certificate_is_a_ca", not ca, "a client's certificate", "a CA's certificate" if ca else "a client's"),
+        Condition("certificate_key_weak", _is_strong(certificate), _STRONG_KEYS, key),
+    ]
 
 
-def _name_text(der: bytes) -> str:
-    return der.hex()  # the library reads names only inside of certificates
+def _is_strong(certificate: x509.Certificate) -> bool:
+    try:
+        key = certificate.public_key()
+    except _UNREADABLE:
+        return False
+    match key:
+        case rsa.RSAPublicKey():
+            return 2048 <= key.key_size <= 8192
+        case ec.EllipticCurvePublicKey():
+            return key.curve.name in _CURVES
+        case _:
+            return isinstance(key, ed25519.Ed25519PublicKey)
 
 
 def _dates(certificate: x509.Certificate, now: dt.datetime) -> list[Condition]:
@@ -130,25 +192,59 @@ def _usage(certificate: x509.Certificate, wanted: pb.ClientCertificateCheck) -> 
 
 
 def _name(reason: str, templates: list[str], names: list[str], variables: Variables) -> Condition:
-    for variable in ("serial_number", "hostname"):
-        if not variables.get(variable) and all(f"${{{variable}}}" in template for template in templates):
-            return Condition(
-                f"{variable}_unknown", met=False, expected=" or ".join(templates), found=f"this device has no {variable}"
-            )
-    usable = [text for template in templates if (text := _substituted(template, variables)) is not None]
-    has = {_comparable(name) for name in names}
-    met = any(_comparable(text) in has for text in usable)
-    return Condition(reason, met, " or ".join(usable), ", ".join(names) or "none")
+    unknown = _unknown_variable(templates, variables)
+    if unknown is not None:
+        return unknown
+    texts = [_substituted(template, variables) for template in templates]
+    has = {name.translate(_LOWER) for name in names}
+    met = any(text.translate(_LOWER) in has for text in texts)
+    return Condition(reason, met, " or ".join(texts), ", ".join(names) or "none")
 
 
-def _substituted(template: str, variables: Variables) -> str | None:
-    if any(not variables.get(variable) for variable in _VARIABLE.findall(template)):
-        return None
-    return _VARIABLE.sub(lambda match: variables[match[1]] or "", template)
+def _alternative_name(certificate: x509.Certificate, templates: list[str], variables: Variables) -> Condition:
+    unknown = _unknown_variable(templates, variables)
+    if unknown is not None:
+        return unknown
+    texts = [_substituted(template, variables) for template in templates]
+    has = {(type(name), _general_name_text(name).translate(_LOWER)) for name in _general_names(certificate)}
+    met = any(_typed(text) in has for text in texts)
+    shown = [f"{_KIND_NAMES[type(name)]} {_general_name_text(name)}" for name in _general_names(certificate)]
+    found = ", ".join(shown) or "none"
+    expected = " or ".join(f"{_KIND_NAMES[_typed(text)[0]]} {text}" for text in texts)
+    return Condition("subject_alternative_name_mismatch", met, expected, found)
 
 
-def _comparable(name: str) -> str:
+def _typed(wanted: str) -> tuple[type[x509.GeneralName], str]:
+    """Of which type an alternative name has to be, as the server reads it."""
     try:
-        return str(ipaddress.ip_address(name))
+        return x509.IPAddress, str(ipaddress.ip_address(wanted))
     except ValueError:
-        return name.translate(_LOWER)
+        pass
+    if _SCHEME.match(wanted):
+        return x509.UniformResourceIdentifier, wanted.translate(_LOWER)
+    return x509.RFC822Name if "@" in wanted else x509.DNSName, wanted.translate(_LOWER)
+
+
+def _general_names(certificate: x509.Certificate) -> list[x509.GeneralName]:
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return []
+    return [name for name in names if type(name) in _KIND_NAMES]
+
+
+def _general_name_text(name: x509.GeneralName) -> str:
+    return str(name.value)
+
+
+def _unknown_variable(templates: list[str], variables: Variables) -> Condition | None:
+    """One that any of them uses and the device does not know: the server compares none of them then."""
+    for variable in ("serial_number", "hostname"):
+        if not variables.get(variable) and any(f"${{{variable}}}" in template for template in templates):
+            told = f"this device has no {variable.replace('_', ' ')}"
+            return Condition(f"{variable}_unknown", met=False, expected=" or ".join(templates), found=told)
+    return None
+
+
+def _substituted(template: str, variables: Variables) -> str:
+    return _VARIABLE.sub(lambda match: variables[match[1]] or "", template)

@@ -6,6 +6,8 @@ The server chooses the path, so nothing of a file may go back to it but what a c
 import os
 import re
 import stat
+import sys
+from dataclasses import dataclass
 from typing import Final
 
 from watchword_agent.errors import CollectionFailedError
@@ -15,6 +17,17 @@ MAX_FILE_BYTES: Final = 256 * 1024
 _MAX_PATH_BYTES: Final = 1000
 _VARIABLE: Final = re.compile(r"\$\{([^}]*)\}")
 _FORBIDDEN: Final = ("/proc", "/sys")  # reading there can have effects; certificates lie elsewhere
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a file held. `exposed`: others than its owner may read it, as PostgreSQL and ssh judge it for a key.
+
+    A group may read what root owns: somebody with root's power put it there. Unknown on Windows, and so false.
+    """
+
+    data: bytes
+    exposed: bool
 
 
 def expand(template: str, variables: Variables) -> str:
@@ -42,6 +55,11 @@ def expand(template: str, variables: Variables) -> str:
 
 
 def read_file(path: str) -> bytes:
+    """The content alone. Raises as `read`."""
+    return read(path).data
+
+
+def read(path: str) -> Content:
     """The whole content of a regular file of at most `MAX_FILE_BYTES`.
 
     Raises `CollectionFailedError`: `path_missing`, `path_unreadable`, `not_a_file`, `file_too_large`.
@@ -54,7 +72,8 @@ def read_file(path: str) -> bytes:
         # The file may have become something else since: O_NONBLOCK, so that opening a FIFO returns, and a second look.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
         with os.fdopen(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode):
                 raise CollectionFailedError("not_a_file", f"`{path}`")
             data = file.read(MAX_FILE_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -63,7 +82,14 @@ def read_file(path: str) -> bytes:
         raise CollectionFailedError("path_unreadable", f"`{path}`: {error.strerror}") from error
     if len(data) > MAX_FILE_BYTES:
         raise CollectionFailedError("file_too_large", f"`{path}` has more than {MAX_FILE_BYTES} bytes")
-    return data
+    return Content(data, exposed=_is_exposed(found))
+
+
+def _is_exposed(found: os.stat_result) -> bool:
+    if sys.platform == "win32":
+        return False
+    readable_by_others = stat.S_IROTH | (stat.S_IRGRP if found.st_uid != 0 else 0)
+    return bool(found.st_mode & readable_by_others)
 
 
 def _is_forbidden(path: str) -> bool:

@@ -7,6 +7,15 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class KeyProtection(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    KEY_PROTECTION_UNSPECIFIED: _ClassVar[KeyProtection]
+    KEY_PROTECTION_FILE: _ClassVar[KeyProtection]
+    KEY_PROTECTION_TPM: _ClassVar[KeyProtection]
+    KEY_PROTECTION_SECURE_ENCLAVE: _ClassVar[KeyProtection]
+    KEY_PROTECTION_CNG_SOFTWARE: _ClassVar[KeyProtection]
+    KEY_PROTECTION_CNG_TPM: _ClassVar[KeyProtection]
+
 class DeviceState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     DEVICE_STATE_UNSPECIFIED: _ClassVar[DeviceState]
@@ -26,6 +35,12 @@ class PrivateKeyState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     PRIVATE_KEY_STATE_NEEDS_UI: _ClassVar[PrivateKeyState]
     PRIVATE_KEY_STATE_WRONG_PASSWORD: _ClassVar[PrivateKeyState]
     PRIVATE_KEY_STATE_FAILED: _ClassVar[PrivateKeyState]
+KEY_PROTECTION_UNSPECIFIED: KeyProtection
+KEY_PROTECTION_FILE: KeyProtection
+KEY_PROTECTION_TPM: KeyProtection
+KEY_PROTECTION_SECURE_ENCLAVE: KeyProtection
+KEY_PROTECTION_CNG_SOFTWARE: KeyProtection
+KEY_PROTECTION_CNG_TPM: KeyProtection
 DEVICE_STATE_UNSPECIFIED: DeviceState
 DEVICE_STATE_ACTIVE: DeviceState
 DEVICE_STATE_PENDING_APPROVAL: DeviceState
@@ -108,20 +123,22 @@ class EnrollChallenge(_message.Message):
     def __init__(self, session_id: _Optional[bytes] = ..., nonce: _Optional[bytes] = ..., audience: _Optional[str] = ..., nonce_ttl_seconds: _Optional[int] = ...) -> None: ...
 
 class EnrollStatement(_message.Message):
-    __slots__ = ("token_id", "audience", "session_id", "nonce", "public_key_sha256", "inventory")
+    __slots__ = ("token_id", "audience", "session_id", "nonce", "public_key_sha256", "inventory", "key_protection")
     TOKEN_ID_FIELD_NUMBER: _ClassVar[int]
     AUDIENCE_FIELD_NUMBER: _ClassVar[int]
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     NONCE_FIELD_NUMBER: _ClassVar[int]
     PUBLIC_KEY_SHA256_FIELD_NUMBER: _ClassVar[int]
     INVENTORY_FIELD_NUMBER: _ClassVar[int]
+    KEY_PROTECTION_FIELD_NUMBER: _ClassVar[int]
     token_id: str
     audience: str
     session_id: bytes
     nonce: bytes
     public_key_sha256: bytes
     inventory: Inventory
-    def __init__(self, token_id: _Optional[str] = ..., audience: _Optional[str] = ..., session_id: _Optional[bytes] = ..., nonce: _Optional[bytes] = ..., public_key_sha256: _Optional[bytes] = ..., inventory: _Optional[_Union[Inventory, _Mapping]] = ...) -> None: ...
+    key_protection: KeyProtection
+    def __init__(self, token_id: _Optional[str] = ..., audience: _Optional[str] = ..., session_id: _Optional[bytes] = ..., nonce: _Optional[bytes] = ..., public_key_sha256: _Optional[bytes] = ..., inventory: _Optional[_Union[Inventory, _Mapping]] = ..., key_protection: _Optional[_Union[KeyProtection, str]] = ...) -> None: ...
 
 class EnrollResult(_message.Message):
     __slots__ = ("device_id", "state", "audience")
@@ -204,7 +221,7 @@ class Goodbye(_message.Message):
     def __init__(self, device_id: _Optional[str] = ..., key_id: _Optional[str] = ..., audience: _Optional[str] = ..., session_id: _Optional[bytes] = ..., epoch: _Optional[int] = ..., nonce: _Optional[bytes] = ..., sequence: _Optional[int] = ...) -> None: ...
 
 class KeyRotate(_message.Message):
-    __slots__ = ("device_id", "key_id", "audience", "session_id", "epoch", "nonce", "sequence", "new_public_key")
+    __slots__ = ("device_id", "key_id", "audience", "session_id", "epoch", "nonce", "sequence", "new_public_key", "new_key_protection")
     DEVICE_ID_FIELD_NUMBER: _ClassVar[int]
     KEY_ID_FIELD_NUMBER: _ClassVar[int]
     AUDIENCE_FIELD_NUMBER: _ClassVar[int]
@@ -213,6 +230,7 @@ class KeyRotate(_message.Message):
     NONCE_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     NEW_PUBLIC_KEY_FIELD_NUMBER: _ClassVar[int]
+    NEW_KEY_PROTECTION_FIELD_NUMBER: _ClassVar[int]
     device_id: str
     key_id: str
     audience: str
@@ -221,7 +239,8 @@ class KeyRotate(_message.Message):
     nonce: bytes
     sequence: int
     new_public_key: bytes
-    def __init__(self, device_id: _Optional[str] = ..., key_id: _Optional[str] = ..., audience: _Optional[str] = ..., session_id: _Optional[bytes] = ..., epoch: _Optional[int] = ..., nonce: _Optional[bytes] = ..., sequence: _Optional[int] = ..., new_public_key: _Optional[bytes] = ...) -> None: ...
+    new_key_protection: KeyProtection
+    def __init__(self, device_id: _Optional[str] = ..., key_id: _Optional[str] = ..., audience: _Optional[str] = ..., session_id: _Optional[bytes] = ..., epoch: _Optional[int] = ..., nonce: _Optional[bytes] = ..., sequence: _Optional[int] = ..., new_public_key: _Optional[bytes] = ..., new_key_protection: _Optional[_Union[KeyProtection, str]] = ...) -> None: ...
 
 class Boot(_message.Message):
     __slots__ = ("boot_id", "uptime_ms", "wall_time_unix_ms")
@@ -418,3 +437,25 @@ class Closing(_message.Message):
     code: str
     retry_after_ms: int
     def __init__(self, code: _Optional[str] = ..., retry_after_ms: _Optional[int] = ...) -> None: ...
+
+class SealedChallenge(_message.Message):
+    __slots__ = ("challenge", "seal")
+    CHALLENGE_FIELD_NUMBER: _ClassVar[int]
+    SEAL_FIELD_NUMBER: _ClassVar[int]
+    challenge: Challenge
+    seal: bytes
+    def __init__(self, challenge: _Optional[_Union[Challenge, _Mapping]] = ..., seal: _Optional[bytes] = ...) -> None: ...
+
+class SealedAnswer(_message.Message):
+    __slots__ = ("seal", "envelope")
+    SEAL_FIELD_NUMBER: _ClassVar[int]
+    ENVELOPE_FIELD_NUMBER: _ClassVar[int]
+    seal: bytes
+    envelope: SignedEnvelope
+    def __init__(self, seal: _Optional[bytes] = ..., envelope: _Optional[_Union[SignedEnvelope, _Mapping]] = ...) -> None: ...
+
+class Answers(_message.Message):
+    __slots__ = ("responses",)
+    RESPONSES_FIELD_NUMBER: _ClassVar[int]
+    responses: _containers.RepeatedCompositeFieldContainer[AttestResponse]
+    def __init__(self, responses: _Optional[_Iterable[_Union[AttestResponse, _Mapping]]] = ...) -> None: ...

@@ -30,7 +30,8 @@ def list_devices(data: Path, *, as_json: bool) -> None:
         return
     for device in found:
         device["clones"] = [*(["device key"] if device["key_cloned_at"] else []), *device["certificate_cloned_with"]]
-    table(("id", "state", "name", "platform", "serial_number", "connected", "last_seen_at", "passed", "clones"), found)
+    of_the_device = ("id", "state", "name", "platform", "serial_number", "key_protection")
+    table((*of_the_device, "connected", "last_seen_at", "passed", "clones"), found)
 
 
 @devices.command()

@@ -127,5 +127,5 @@ def _ignore_hangup() -> None:
 
 
 def _announce(server: Server) -> None:
-    click.echo(json.dumps({**server.addresses, "account_id": server.house.store.identity.account_id}))
+    click.echo(json.dumps({**server.addresses, "account_id": server.house.account_id}))
     sys.stdout.flush()

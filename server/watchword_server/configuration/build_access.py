@@ -73,6 +73,8 @@ def build_demand(evidence: Evidence | None) -> EvidenceDemand:
     """What an entry's `evidence` asks for."""
     if evidence is None:
         return NO_DEMAND
+    if evidence.level == "hardware":
+        return EvidenceDemand(EvidenceLevel.PROVEN, evidence.max_age_seconds, hardware_key=True)
     return EvidenceDemand(None if evidence.level is None else EvidenceLevel(evidence.level), evidence.max_age_seconds)
 
 

@@ -17,12 +17,28 @@ from watchword_server.configuration.references import BodyPath, Reference, refer
 from watchword_server.core.gateway import PARTS
 from watchword_server.core.model import Instant
 from watchword_server.core.rules import LanguageSettings
-from watchword_server.errors import ConfigurationError, Problem
+from watchword_server.errors import ConfigurationError, ConflictError, NotFoundError, Problem
 from watchword_server.ports import RulesChange, StoredObject
 
 _NOT_YET = Instant(0.0)
 _MADE_BY_THE_SERVER: Mapping[Section, frozenset[str]] = {Section.SERVICE_TOKENS: frozenset({CREDENTIAL})}
 _UNDASHED = re.compile(r"([0-9a-f]{8})([0-9a-f]{4})([0-9a-f]{4})([0-9a-f]{4})([0-9a-f]{12})", re.IGNORECASE)
+
+
+class NameTakenError(ConflictError):
+    """Another entry of the section has the name."""
+
+    def __init__(self, kind: str, other: StoredObject) -> None:
+        super().__init__(f"{quoted(other.name)} is the name of another {kind}, `{other.id}`: choose another, or change that one")
+        self.other = other
+
+
+class InUseError(ConflictError):
+    """Another entry names the one that was to go."""
+
+    def __init__(self, kind: str, entry: StoredObject, other_kind: str, other: StoredObject) -> None:
+        used = f"{other_kind} {quoted(other.name)} (`{other.id}`)"
+        super().__init__(f"{kind} {quoted(entry.name)} is in use by {used}: change or delete that one first")
 
 
 class Action(StrEnum):
@@ -101,6 +117,53 @@ def plan_changes(document: Document, book: RuleBook, *, new_id: Callable[[], str
     return Plan(change, tuple(entries), planned)
 
 
+def plan_entry(
+    section: Section,
+    name: str,
+    body: Mapping[str, object],
+    book: RuleBook,
+    *,
+    entry_id: str | None,
+    new_id: Callable[[], str],
+) -> Plan:
+    """Plans to make one entry what is said, by name and body: that of the id, whatever its name was, or a new one.
+
+    Raises `ConfigurationError` as `plan_changes`, `NotFoundError` without an entry of the id, `NameTakenError`.
+    """
+    page = None if entry_id is None else book.page(section, entry_id)
+    if entry_id is not None and page is None:
+        raise NotFoundError(f"{quoted(entry_id)} is no {section.singular}")
+    entry = read_entry(section, name, body, Reading(book.rules.language, stored=section is Section.LISTS))
+    others = [other.stored for other in book.named(section, entry.name) if other.stored.id != entry_id]
+    if others:
+        raise NameTakenError(section.singular, others[0])
+    before = None if page is None else page.stored
+    draft = _Draft(section, None, entry, entry_id or new_id(), before, at=(section.value, entry.name))
+    names = _Names([draft], book, frozenset())
+    resolved = names.resolve(draft)
+    planned, problems = _planned([resolved], book, frozenset(), {problem.path for problem in names.problems})
+    if names.problems or problems:
+        raise ConfigurationError([*names.problems, *problems])
+    change = RulesChange(upserts=() if resolved.action is Action.UNCHANGED else (resolved.stored,), deletes=())
+    return Plan(change, (PlannedEntry(resolved.action, section, draft.id, entry.name),), planned)
+
+
+def plan_removal(section: Section, entry_id: str, book: RuleBook) -> Plan:
+    """Plans to remove one entry. Raises `NotFoundError`, `InUseError` with the first entry that names it."""
+    page = book.page(section, entry_id)
+    if page is None:
+        raise NotFoundError(f"{quoted(entry_id)} is no {section.singular}")
+    for pages in book.pages.values():
+        for other in pages.values():
+            if any((reference.section, reference.value) == (section, entry_id) for reference in other.references):
+                raise InUseError(section.singular, page.stored, other.section.singular, other.stored)
+    planned, problems = book.changed([], frozenset({(section, entry_id)}))
+    if problems:
+        raise ConfigurationError(problems)
+    entry = PlannedEntry(Action.REMOVED, section, entry_id, page.stored.name)
+    return Plan(RulesChange(upserts=(), deletes=((section.value, entry_id),)), (entry,), planned)
+
+
 # ---- Entries of the document ------------------------------------------------------------------------------------------
 
 
@@ -113,16 +176,21 @@ class _Draft:
     entry: Entry
     id: str
     before: StoredObject | None
+    at: BodyPath | None = None
 
     @property
     def path(self) -> BodyPath:
+        if self.at is not None:
+            return self.at
         return (UNMATCHED,) if self.index is None else (self.section.value, self.index)
 
     def stored(self, body: Mapping[str, object]) -> StoredObject:
         if self.before is not None:
             made = _MADE_BY_THE_SERVER.get(self.section, frozenset())
             whole = {**body, **{key: self.before.body[key] for key in made if key in self.before.body}}
-            return self.before if self.before.body == whole else replace(self.before, body=whole, revision=0)
+            if self.before.body == whole and self.before.name == self.entry.name:
+                return self.before
+            return replace(self.before, name=self.entry.name, body=whole, revision=0)
         return StoredObject(self.section.value, self.id, self.entry.name, body, 0, _NOT_YET, _NOT_YET)
 
 

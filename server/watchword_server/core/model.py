@@ -40,13 +40,32 @@ class KeyAlgorithm(StrEnum):
     ECDSA_P256_SHA256 = "ecdsa-p256-sha256"
 
 
+class KeyProtection(StrEnum):
+    """Where a device's key lies. The agent's word, signed by the key: a signature does not show what made it."""
+
+    FILE = "file"
+    TPM = "tpm"
+    SECURE_ENCLAVE = "secure_enclave"
+    CNG_SOFTWARE = "cng_software"  # Windows keeps it, in no hardware
+    CNG_TPM = "cng_tpm"
+
+    @property
+    def in_hardware(self) -> bool:
+        """Whether the key cannot be copied, if the word is true."""
+        return self in (KeyProtection.TPM, KeyProtection.SECURE_ENCLAVE, KeyProtection.CNG_TPM)
+
+
 @dataclass(frozen=True, slots=True)
 class DeviceKey:
-    """The key a device signs its envelopes with. `public_key_der` is a SubjectPublicKeyInfo."""
+    """The key a device signs its envelopes with. `public_key_der` is a SubjectPublicKeyInfo.
+
+    `protection` is what the agent claims; None: it told nothing, or a word that we do not know.
+    """
 
     key_id: str
     public_key_der: bytes
     algorithm: KeyAlgorithm
+    protection: KeyProtection | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,9 +269,10 @@ class Goodbye(Statement):
 
 @dataclass(frozen=True, slots=True)
 class KeyRotation(Statement):
-    """The device wants another key. `key_id` is of the one it has."""
+    """The device wants another key. `key_id` is of the one it has; `new_key_protection` as in `DeviceKey`."""
 
     new_public_key_der: bytes
+    new_key_protection: KeyProtection | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -448,6 +468,7 @@ class Standing(StrEnum):
     NO_RESULT = "no_result"
     EXPIRED = "result_expired"
     TOO_WEAK = "evidence_too_weak"  # it passed, yet with less than the rule demands
+    NOT_IN_HARDWARE = "device_key_not_in_hardware"  # it passed, yet the device's key lies where it can be copied
     TOO_OLD = "evidence_too_old"
 
 

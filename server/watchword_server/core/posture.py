@@ -13,6 +13,7 @@ _ACTIVE: Final = DeviceState.ACTIVE
 _FAIL: Final = OnClone.FAIL
 _PASSED: Final = Standing.PASSED
 _FAILED: Final = Standing.FAILED
+_PROVEN: Final = EvidenceLevel.PROVEN
 _NO_DEVICE: Final = Standing.NO_DEVICE
 _NO_RESULT: Final = Standing.NO_RESULT
 _EXPIRED: Final = Standing.EXPIRED
@@ -39,6 +40,12 @@ def standing_of(check: Check, device: ResolvedDevice, now: Instant, demand: Evid
         return _PASSED
     if demand.level is not None and _WORTH[result.level] < _WORTH[demand.level]:
         return Standing.TOO_WEAK
+    if demand.hardware_key:
+        protection = posture.device.key.protection
+        if result.level is not _PROVEN:  # a key in hardware makes no proof of a mere word
+            return Standing.TOO_WEAK
+        if protection is None or not protection.in_hardware:
+            return Standing.NOT_IN_HARDWARE
     if demand.max_age_seconds is not None and now - result.evidence_at > demand.max_age_seconds:
         return Standing.TOO_OLD
     return _PASSED
@@ -48,8 +55,11 @@ def stricter(one: EvidenceDemand, other: EvidenceDemand) -> EvidenceDemand:
     """The demand that asks for all that both ask for."""
     levels = [level for level in (one.level, other.level) if level is not None]
     ages = [age for age in (one.max_age_seconds, other.max_age_seconds) if age is not None]
-    if not levels and not ages:
+    hardware_key = one.hardware_key or other.hardware_key
+    if not levels and not ages and not hardware_key:
         return NO_DEMAND
     return EvidenceDemand(
-        level=max(levels, key=_WORTH.__getitem__) if levels else None, max_age_seconds=min(ages) if ages else None
+        level=max(levels, key=_WORTH.__getitem__) if levels else None,
+        max_age_seconds=min(ages) if ages else None,
+        hardware_key=hardware_key,
     )

@@ -69,11 +69,13 @@ class IpInList:
 class EvidenceDemand:
     """How good the evidence of a check has to be where it is used. None: no demand.
 
-    `level` asks for at least that much: proven is more than signed, signed more than reported.
+    `level` asks for at least that much: proven is more than signed, signed more than reported. `hardware_key` asks for a result
+    that is proven, of a device whose own key lies in hardware, as its agent claims.
     """
 
     level: EvidenceLevel | None = None
     max_age_seconds: float | None = None
+    hardware_key: bool = False
 
 
 NO_DEMAND = EvidenceDemand()

@@ -9,8 +9,9 @@ proposed epoch; whoever held the one before is superseded then and not earlier.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum, auto
+from typing import Self
 
 from watchword import envelope as envelopes
 from watchword_server.core.model import Challenge, DeviceId, Envelope, Instant, SessionId
@@ -18,6 +19,7 @@ from watchword_server.core.verify import Expectation
 from watchword_server.errors import ProtocolViolationError
 
 PROTOCOL_VERSION = 1
+_TO_BE_MADE = SessionId(b"")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +99,11 @@ class AttestSession:
     device_id: DeviceId | None = None
     epoch: int = 0
     sequence: int = 0  # of the last accepted evidence
-    session_id: SessionId = field(init=False)
+    session_id: SessionId = _TO_BE_MADE
     _challenge: Challenge | None = None
 
     def __post_init__(self) -> None:
-        self.session_id = SessionId(self.fresh_bytes(16))
+        self.session_id = self.session_id or SessionId(self.fresh_bytes(16))
 
     def handle(self, event: Event, *, now: Instant) -> Action:
         """The next action. Raises `ProtocolViolationError` for a message out of turn."""
@@ -136,6 +138,24 @@ class AttestSession:
                         return JudgeEnvelope(event.envelope, expected)
             case _:
                 raise ProtocolViolationError(f"`{type(event).__name__}` while {self.state.name}")
+
+    @classmethod
+    def of_one_answer(cls, device_id: DeviceId, sent: SendChallenge, *, audience: str, challenge_max_age_seconds: float) -> Self:
+        """A session whose challenge was told earlier, outside any stream, and that ends with its answer."""
+
+        def no_other(length: int) -> bytes:
+            raise AssertionError(f"{length} fresh bytes in a session that has its challenge")
+
+        return cls(
+            audience=audience,
+            challenge_max_age_seconds=challenge_max_age_seconds,
+            fresh_bytes=no_other,
+            state=SessionState.UNCLAIMED,
+            device_id=device_id,
+            epoch=sent.epoch,
+            session_id=sent.session_id,
+            _challenge=sent.challenge,
+        )
 
     def challenge(self, *, now: Instant) -> SendChallenge:
         """A fresh challenge; the one before it, answered or not, is void."""

@@ -173,7 +173,7 @@ def verify_key_rotation(
         raise NewKeyRefusedError(f"the new key of `{believed.id}`: {error}") from error
     if not keys.envelope_is_signed_by_new(new_key, envelope, payload_type=KEY_ROTATE_TYPE):
         raise NewKeyRefusedError(f"the new key of `{believed.id}` did not sign")
-    return VerifiedKeyRotation(believed, new_key)
+    return VerifiedKeyRotation(believed, replace(new_key, protection=rotation.new_key_protection))
 
 
 def keys_of(device: Device, now: Instant) -> tuple[DeviceKey, ...]:

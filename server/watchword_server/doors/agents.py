@@ -150,6 +150,17 @@ class AgentDoor:
         """The stream has proven whose it is, or is on its way out."""
         self._unproven.pop(stream, None)
 
+    def acknowledgement(self, accepted: Accepted, *, sequence: int) -> wire.Ack:
+        """What came of evidence, for its device; without a next challenge."""
+        now, checks = self.clock.now(), self.rules.current.rules.checks
+        return wire.Ack(
+            sequence=sequence,
+            results=[
+                codec.result_to_wire(result, name=checks[result.check_id].name if result.check_id in checks else "", now=now)
+                for result in accepted.results
+            ],
+        )
+
     def check_set(self, device: Device, *, due_within_ms: int) -> wire.CheckSet:
         """The checks of a device, as it should know them now."""
         snapshot = self.rules.current
@@ -321,16 +332,9 @@ class _Stream:
         return wire.AttestResponse(rejected=rejected)
 
     def _acknowledge(self, accepted: Accepted, action: JudgeEnvelope) -> wire.Ack:
-        now = self.door.clock.now()
-        checks = self.door.rules.current.rules.checks
-        return wire.Ack(
-            sequence=action.expected.sequence,
-            results=[
-                codec.result_to_wire(result, name=checks[result.check_id].name if result.check_id in checks else "", now=now)
-                for result in accepted.results
-            ],
-            next_challenge=self._challenge(self._session.challenge(now=now)),
-        )
+        ack = self.door.acknowledgement(accepted, sequence=action.expected.sequence)
+        ack.next_challenge.CopyFrom(self._challenge(self._session.challenge(now=self.door.clock.now())))
+        return ack
 
     def _key_pending(self, key_id: str, valid_for_seconds: float) -> wire.KeyPending:
         self._rejections = 0

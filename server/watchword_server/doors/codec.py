@@ -23,6 +23,7 @@ from watchword_server.core.model import (
     Goodbye,
     Instant,
     Inventory,
+    KeyProtection,
     KeyRotation,
     PostureResult,
     PrivateKeyState,
@@ -56,6 +57,13 @@ _PRIVATE_KEY: Final = {
     wire.PRIVATE_KEY_STATE_NEEDS_UI: PrivateKeyState.NEEDS_UI,
     wire.PRIVATE_KEY_STATE_WRONG_PASSWORD: PrivateKeyState.WRONG_PASSWORD,
     wire.PRIVATE_KEY_STATE_FAILED: PrivateKeyState.FAILED,
+}
+_KEY_PROTECTION: Final = {  # what is not here was not told, or is of a newer agent's: nothing that we know
+    wire.KEY_PROTECTION_FILE: KeyProtection.FILE,
+    wire.KEY_PROTECTION_TPM: KeyProtection.TPM,
+    wire.KEY_PROTECTION_SECURE_ENCLAVE: KeyProtection.SECURE_ENCLAVE,
+    wire.KEY_PROTECTION_CNG_SOFTWARE: KeyProtection.CNG_SOFTWARE,
+    wire.KEY_PROTECTION_CNG_TPM: KeyProtection.CNG_TPM,
 }
 _DEVICE_STATE: Final = {
     DeviceState.ACTIVE: wire.DEVICE_STATE_ACTIVE,
@@ -135,6 +143,7 @@ def parse_key_rotation(payload: bytes) -> KeyRotation:
         nonce=message.nonce,
         sequence=message.sequence,
         new_public_key_der=message.new_public_key,
+        new_key_protection=_KEY_PROTECTION.get(message.new_key_protection),
     )
 
 
@@ -153,6 +162,7 @@ def parse_enrollment_statement(payload: bytes) -> EnrollmentStatement:
         nonce=message.nonce,
         public_key_sha256=message.public_key_sha256,
         inventory=inventory,
+        key_protection=_KEY_PROTECTION.get(message.key_protection),
     )
 
 

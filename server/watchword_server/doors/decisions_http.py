@@ -1,4 +1,4 @@
-"""The HTTP side of the decisions listener, and what the agents' HTTP listener answers until its form is built. Raw ASGI."""
+"""The HTTP side of the decisions listener. Raw ASGI."""
 
 import json
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
@@ -35,18 +35,6 @@ class DecisionsHttp:
                 await _respond_json(send, 200 if ready else 503, {"status": "ready" if ready else "not_ready"})
             case path:
                 await _respond_json(send, 404, {"error": {"code": "not_found", "message": f"nothing is at `{path}`"}})
-
-
-async def agents_http(scope: _Scope, receive: _Receive, send: _Send) -> None:
-    """The agents' HTTP listener: alive, and honest about what it does not do yet."""
-    del receive
-    if scope["path"] == "/livez":
-        await _respond_json(send, 200, {"status": "ok"})
-    elif scope["path"].startswith("/v1/agent/"):
-        message = "evidence over HTTPS is not supported yet: use the gRPC stream"
-        await _respond_json(send, 501, {"error": {"code": "not_supported", "message": message}})
-    else:
-        await _respond_json(send, 404, {"error": {"code": "not_found", "message": f"nothing is at `{scope['path']}`"}})
 
 
 async def _respond_json(send: _Send, status: int, body: Mapping[str, object]) -> None:

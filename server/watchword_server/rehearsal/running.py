@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from watchword_server.core.decide import decide
@@ -21,6 +21,7 @@ from watchword_server.core.model import (
     Identity,
     Instant,
     KeyAlgorithm,
+    KeyProtection,
     PostureResult,
     Resolution,
     ResolutionStrength,
@@ -37,7 +38,7 @@ from watchword_server.services.facts import fact_value
 
 _EVERYTHING = frozenset(Assertion)
 _METHOD = "client_certificate"
-_NO_KEY = DeviceKey("", b"", KeyAlgorithm.ED25519)  # no decision looks at it
+_NO_KEY = DeviceKey("", b"", KeyAlgorithm.ED25519)  # of a key, decisions look at its protection alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +113,9 @@ def _device(scenario: Scenario, rules: RuleSet, *, now: Instant) -> ResolvedDevi
         return ResolvedDevice(
             Resolution.ABSENT, "unknown_device", certificate=print_of_it, certificate_possible=True, common_name=common_name
         )
-    found = Device(DeviceId(device.id), _NO_KEY, DeviceState(device.state), "linux", device.id, None, 1, now)
+    protection = None if device.key_protection is None else KeyProtection(device.key_protection)
+    key = replace(_NO_KEY, protection=protection)
+    found = Device(DeviceId(device.id), key, DeviceState(device.state), "linux", device.id, None, 1, now)
     live = found.state is DeviceState.ACTIVE and device.proven
     return ResolvedDevice(
         Resolution.FOUND,

@@ -17,6 +17,7 @@ from watchword_server.configuration.document.problems import problems_of
 from watchword_server.configuration.document.values import email_address
 from watchword_server.configuration.yaml_file import RuleFile, read_rule_file
 from watchword_server.core.facts import REPORTABLE, is_about_the_user
+from watchword_server.core.model import KeyProtection
 from watchword_server.core.rules import LanguageSettings, RuleSet
 from watchword_server.errors import ConfigurationError, Problem
 from watchword_server.rehearsal.reasons import DECISION_REASONS, LINK_REASONS
@@ -136,13 +137,14 @@ def _token(value: object) -> object:
 class Device(Model):
     """The device of the request, found by its client certificate. `strength` is how well its results are known.
 
-    `proven: false`: by a certificate that it does not prove any more.
+    `proven: false`: by a certificate that it does not prove any more. `key_protection`: what its agent claims of its own key.
     """
 
     id: Annotated[str, Field(min_length=1, max_length=200)]
     strength: Annotated[Literal["proven", "signed", "reported"], one_of("proven", "signed", "reported")] = "proven"
     state: Annotated[Literal["active", "pending", "revoked"], one_of("active", "pending", "revoked")] = "active"
     proven: bool = True
+    key_protection: Annotated[str, one_of(*KeyProtection)] | None = None
     results: dict[str, Result] = Field(default_factory=dict)
 
 

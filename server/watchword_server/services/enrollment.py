@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -11,7 +11,7 @@ from watchword.envelope import ENROLL_TYPE
 from watchword_server import events
 from watchword_server.core import keys
 from watchword_server.core.enrollment import ProvenEnrollment
-from watchword_server.core.model import Device, DeviceId, DeviceKey, Envelope, Instant, Inventory, SessionId
+from watchword_server.core.model import Device, DeviceId, DeviceKey, Envelope, Instant, Inventory, KeyProtection, SessionId
 from watchword_server.errors import EnrollmentRefusedError
 from watchword_server.ports import Clock, DeviceStore, PostureMemory, Randomness
 from watchword_server.services.connections import Connections
@@ -31,6 +31,7 @@ class EnrollmentStatement:
     nonce: bytes
     public_key_sha256: bytes
     inventory: Inventory
+    key_protection: KeyProtection | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +113,7 @@ class Enrollment:
             ProvenEnrollment(
                 token_id=challenge.token_id,
                 token_secret_sha256=challenge.token_secret_sha256,
-                key=challenge.key,
+                key=replace(challenge.key, protection=statement.key_protection),
                 inventory=statement.inventory,
                 new_device_id=DeviceId(f"dev_{self.fresh_bytes(16).hex()}"),
             ),
@@ -131,6 +132,7 @@ class Enrollment:
             platform=device.platform,
             hostname=device.hostname,
             serial_number=device.serial_number,
+            key_protection=device.key.protection,
             token_id=challenge.token_id,
         )
         return device

@@ -45,8 +45,9 @@ class KeyRotations:
         work.add_done_callback(_retrieve)
         device = await asyncio.shield(work)
         session.accepted()
-        _log.info(events.DEVICE_KEY_PENDING, device_id=device.id, key_id=verified.new_key.key_id)
-        return verified.new_key.key_id, self.pending_seconds
+        new_key = verified.new_key
+        _log.info(events.DEVICE_KEY_PENDING, device_id=device.id, key_id=new_key.key_id, key_protection=new_key.protection)
+        return new_key.key_id, self.pending_seconds
 
     async def _commit(self, session: AttestSession, verified: VerifiedKeyRotation, *, now: Instant) -> Device:
         verifier, new_key, pending_until = self.verifier, verified.new_key, Instant(now + self.pending_seconds)

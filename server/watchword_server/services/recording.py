@@ -112,6 +112,7 @@ def _device_record(recent: Recent) -> dict[str, object]:
         "serial_number": None if known is None else known.serial_number,
         "platform": None if known is None else known.platform,
         "state": None if known is None else known.state.value,
+        "key_protection": None if known is None else known.key.protection,
         "proven": device.proven,
         "others": list(device.others),
         "results": [] if posture is None else [_result_record(result, recent.checks) for result in posture.results.values()],

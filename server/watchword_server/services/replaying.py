@@ -2,6 +2,7 @@
 
 import ipaddress
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -20,6 +21,7 @@ from watchword_server.core.model import (
     Instant,
     IPAddress,
     KeyAlgorithm,
+    KeyProtection,
     PostureResult,
     Resolution,
     ResolutionStrength,
@@ -30,7 +32,7 @@ from watchword_server.errors import OperatorError
 from watchword_server.services.facts import fact_value
 from watchword_server.services.recording import exact_instant
 
-_NO_KEY: Final = DeviceKey("", b"", KeyAlgorithm.ED25519)  # no decision looks at it
+_NO_KEY: Final = DeviceKey("", b"", KeyAlgorithm.ED25519)  # of a key, decisions look at its protection alone
 _NEVER: Final = Instant(0.0)
 
 
@@ -128,6 +130,7 @@ class _Device(_Part):
     serial_number: str | None
     platform: str | None
     state: Annotated[DeviceState, _Lax] | None
+    key_protection: Annotated[KeyProtection, _Lax] | None = None  # earlier versions knew nothing of it
     proven: bool
     others: list[DeviceId]
     results: list[_Result]
@@ -192,7 +195,7 @@ def _posture(device: _Device) -> DevicePosture | None:
         raise RecordUnreadableError("the decision has a device without `state` or `platform`")
     known = Device(
         id=device.id,
-        key=_NO_KEY,
+        key=replace(_NO_KEY, protection=device.key_protection),
         state=device.state,
         platform=device.platform,
         hostname=device.name,

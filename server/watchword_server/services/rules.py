@@ -14,7 +14,7 @@ from watchword_server.configuration.consistency import page_of, read_objects
 from watchword_server.configuration.document.base import Section, did_you_mean, quoted
 from watchword_server.configuration.document.expressions import DEFAULT_LANGUAGE
 from watchword_server.configuration.document.sections import Document, validate_document
-from watchword_server.configuration.plan import plan_changes
+from watchword_server.configuration.plan import Plan, plan_changes, plan_entry, plan_removal
 from watchword_server.core.model import CheckId
 from watchword_server.core.rules import LanguageSettings
 from watchword_server.core.snapshot import RuleSnapshot, compile_rules, parts_of
@@ -100,6 +100,58 @@ class Rules:
                 raise ConfigurationError(problems)
             await self._commit(RulesChange((after,), ()), book, await self._compiled(book))
             return after
+
+    async def write(
+        self, section: Section, entry: Callable[[RuleBook], tuple[str, Mapping[str, object]]], *, entry_id: str | None
+    ) -> StoredObject:
+        """Puts one entry in the place of that of the id, or adds it; in force when this returns.
+
+        `entry` makes its name and body out of what there is. Raises `ConfigurationError`: then nothing has changed;
+        `ConflictError` where the name is another's, `NotFoundError`, `StoreUnavailableError`.
+        """
+        async with self._one_at_a_time:
+            await self._catch_up()
+            plan = await asyncio.to_thread(self._planned_entry, section, entry, entry_id)
+            written = plan.entries[0].id
+            if not plan.changes_nothing:
+                await self._commit(plan.change, plan.book, await self._compiled(plan.book))
+            return self._book.pages[section][written].stored
+
+    async def remove(self, section: Section, entry_id: str) -> StoredObject:
+        """Removes one entry, which is returned.
+
+        Raises `NotFoundError`, `ConflictError` where it is in use, `StoreUnavailableError`.
+        """
+        async with self._one_at_a_time:
+            await self._catch_up()
+            plan = await asyncio.to_thread(plan_removal, section, entry_id, self._book)
+            removed = self._book.pages[section][entry_id].stored
+            await self._commit(plan.change, plan.book, await self._compiled(plan.book))
+            return removed
+
+    def entries(self, section: Section) -> list[StoredObject]:
+        """The entries in force, in no particular order."""
+        return [page.stored for page in self._book.pages[section].values()]
+
+    def entry(self, section: Section, entry_id: str) -> StoredObject | None:
+        """One of them."""
+        page = self._book.page(section, entry_id)
+        return None if page is None else page.stored
+
+    def naming(self, section: Section, entry_id: str) -> list[tuple[Section, StoredObject]]:
+        """The entries that name this one."""
+        return [
+            (page.section, page.stored)
+            for pages in self._book.pages.values()
+            for page in pages.values()
+            if any((reference.section, reference.value) == (section, entry_id) for reference in page.references)
+        ]
+
+    def _planned_entry(
+        self, section: Section, entry: Callable[[RuleBook], tuple[str, Mapping[str, object]]], entry_id: str | None
+    ) -> Plan:
+        name, body = entry(self._book)
+        return plan_entry(section, name, body, self._book, entry_id=entry_id, new_id=lambda: str(uuid.uuid4()))
 
     async def _load(self) -> None:
         with uncollected(many=True):

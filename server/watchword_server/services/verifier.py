@@ -205,7 +205,12 @@ class Verifier:
         if device.key_cloned_at is not None and posture.device.key_cloned_at is None:
             _log.warning(events.DEVICE_KEY_CLONED, device_id=device.id)
         if promotes_key is not None:
-            _log.info(events.DEVICE_KEY_ROTATED, device_id=device.id, key_id=promotes_key.key_id)
+            _log.info(
+                events.DEVICE_KEY_ROTATED,
+                device_id=device.id,
+                key_id=promotes_key.key_id,
+                key_protection=promotes_key.protection,
+            )
         self._write_posture_log(device, judged, posture)
         for narrowing in narrowings:
             self.memory.settle(narrowing, revision=revision)

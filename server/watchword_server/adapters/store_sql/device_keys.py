@@ -15,6 +15,7 @@ NO_PENDING_KEY: Final = {
     "pending_key_id": None,
     "pending_public_key_der": None,
     "pending_algorithm": None,
+    "pending_key_protection": None,
     "pending_until": None,
 }
 _IS_TAKEN = select(
@@ -41,6 +42,7 @@ _PROMOTE = (
         key_id=devices.c.pending_key_id,
         public_key_der=devices.c.pending_public_key_der,
         algorithm=devices.c.pending_algorithm,
+        key_protection=devices.c.pending_key_protection,
         **NO_PENDING_KEY,
     )
 )
@@ -56,6 +58,7 @@ def propose(transaction: WriteTransaction, commit: KeyRotationCommit) -> int:
             pending_key_id=key.key_id,
             pending_public_key_der=key.public_key_der,
             pending_algorithm=key.algorithm.value,
+            pending_key_protection=key.protection,
             pending_until=commit.pending_until,
             last_seen_at=commit.seen_at,
         ),

@@ -19,6 +19,7 @@ from watchword_server.core.model import (
     DeviceState,
     Instant,
     KeyAlgorithm,
+    KeyProtection,
     PostureResult,
 )
 from watchword_server.errors import ConflictError, NotFoundError
@@ -86,7 +87,7 @@ def device_from_row(row: Row[Any]) -> Device:
     """A row of `devices`."""
     return Device(
         id=DeviceId(row.id),
-        key=DeviceKey(row.key_id, row.public_key_der, KeyAlgorithm(row.algorithm)),
+        key=DeviceKey(row.key_id, row.public_key_der, KeyAlgorithm(row.algorithm), _protection(row.key_protection)),
         state=DeviceState(row.state),
         platform=row.platform,
         hostname=row.hostname,
@@ -109,7 +110,12 @@ def revision(connection: Connection) -> int:
 def _pending_key(row: Row[Any]) -> DeviceKey | None:
     if row.pending_key_id is None:
         return None
-    return DeviceKey(row.pending_key_id, row.pending_public_key_der, KeyAlgorithm(row.pending_algorithm))
+    protection = _protection(row.pending_key_protection)
+    return DeviceKey(row.pending_key_id, row.pending_public_key_der, KeyAlgorithm(row.pending_algorithm), protection)
+
+
+def _protection(text: str | None) -> KeyProtection | None:
+    return None if text is None else KeyProtection(text)
 
 
 def _revoke_others_with_serial_number(transaction: WriteTransaction, device: Device, *, now: Instant) -> None:

@@ -126,6 +126,7 @@ def _key_columns(enrollment: ProvenEnrollment) -> dict[str, object]:
         "key_id": key.key_id,
         "public_key_der": key.public_key_der,
         "algorithm": key.algorithm.value,
+        "key_protection": key.protection,
         "enrolled_by": enrollment.token_id,
         **NO_PENDING_KEY,
     }

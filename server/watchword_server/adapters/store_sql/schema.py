@@ -74,6 +74,7 @@ devices: Final = Table(
     Column("key_id", Text, nullable=False),
     Column("public_key_der", LargeBinary, nullable=False),
     Column("algorithm", Text, nullable=False),
+    Column("key_protection", Text),  # as the agent claims; NULL: not told
     Column("platform", Text, nullable=False),
     Column("hostname", Text),
     Column("serial_number", Text),
@@ -87,6 +88,7 @@ devices: Final = Table(
     Column("pending_key_id", Text),  # a key that waits for its first evidence; with the next three, or NULL as they are
     Column("pending_public_key_der", LargeBinary),
     Column("pending_algorithm", Text),
+    Column("pending_key_protection", Text),  # NULL here as well: not told
     Column("pending_until", Double),
     UniqueConstraint("key_id"),
     Index("ix_devices_serial_number", "serial_number"),

@@ -16,6 +16,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    JsonValue,
     ValidationError,
     ValidationInfo,
     model_validator,
@@ -193,12 +194,16 @@ NameOrId = Annotated[str, Field(min_length=1, max_length=350)]  # the name of an
 
 
 class Entry(Model):
-    """What stands in a section: known by its name, unique there."""
+    """What stands in a section: known by its name, unique there.
+
+    `api` is what an entry written through the Cloudflare API was said to be: told again as it was said, and nothing else.
+    """
 
     hints: ClassVar[dict[str, str]] = {"id": "`id` is given by the server: leave it out; an entry is known by its name"}
 
     name: Name
     description: Annotated[str, Field(max_length=2000)] = ""
+    api: dict[str, JsonValue] = Field(default_factory=dict)
 
 
 # ---- Refusals -------------------------------------------------------------------------------------------------------------

@@ -15,9 +15,11 @@ def _some_time(text: str) -> str:
 
 
 class Evidence(Model):
-    """At least so well known, and at most so old."""
+    """At least so well known, and at most so old. `hardware`: proven, and the device's own key lies in hardware."""
 
-    level: Annotated[Literal["proven", "signed", "reported"], one_of("proven", "signed", "reported")] | None = None
+    level: (
+        Annotated[Literal["hardware", "proven", "signed", "reported"], one_of("hardware", "proven", "signed", "reported")] | None
+    ) = None
     max_age: Annotated[Duration, AfterValidator(_some_time)] | None = None
 
     @model_validator(mode="after")

@@ -8,6 +8,8 @@ from fastapi import FastAPI, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from watchword_server.adapters.metrics import Metrics
+from watchword_server.doors.cloudflare.app import PREFIX, CloudflareDoor
+from watchword_server.doors.cloudflare.failures import failure
 from watchword_server.doors.operators.authentication import Authentication
 from watchword_server.doors.operators.certificates import CertificateRoutes, is_list_upload
 from watchword_server.doors.operators.devices import DeviceRoutes
@@ -32,6 +34,7 @@ class OperatorsDoor:
     devices: DeviceRoutes
     tokens: TokenRoutes
     certificates: CertificateRoutes
+    cloudflare: CloudflareDoor
     in_force: RulesInForce
     connections: Connections
     metrics: Metrics
@@ -48,6 +51,7 @@ class OperatorsDoor:
         self.app.add_api_route("/metrics", self.scrape, methods=["GET"])
         for routes in (self.rules, self.devices, self.tokens, self.certificates):
             self.app.include_router(routes.router(self.authentication))
+        self.app.mount(PREFIX, self.cloudflare.app)
 
     async def live(self) -> dict[str, str]:
         """The process answers."""
@@ -80,10 +84,13 @@ async def _bounded(request: Request, call_next: Callable[[Request], Awaitable[Re
     """No body without a stated, bounded length; no answer in a cache."""
     length = request.headers.get("content-length", "0" if request.method in {"GET", "DELETE", "HEAD"} else "")
     response: Response
+    in_envelope = request.url.path.startswith(PREFIX)
     if not (length.isascii() and length.isdecimal() and len(length) <= _MAX_LENGTH_DIGITS):
-        response = error_response(411, "length_required", "send a Content-Length")
+        told = "send a Content-Length"
+        response = failure(411, told) if in_envelope else error_response(411, "length_required", told)
     elif int(length) > _MAX_BODY and not is_list_upload(request):  # a list is not read into memory, and counted on its way
-        response = error_response(413, "body_too_large", f"a body is at most {_MAX_BODY} bytes")
+        told = f"a body is at most {_MAX_BODY} bytes"
+        response = failure(413, told) if in_envelope else error_response(413, "body_too_large", told)
     else:
         response = await call_next(request)
     response.headers["Cache-Control"] = "no-store"

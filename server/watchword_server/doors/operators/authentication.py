@@ -44,15 +44,20 @@ class Authentication:
 
     async def role(self, peer: Peer) -> str:
         """The role of whoever asks. Raises `NotAuthorizedError`, `RateLimitedError`."""
+        token = await self.token(peer)
+        return "admin" if token is None else token.role
+
+    async def token(self, peer: Peer) -> ApiToken | None:
+        """The token of whoever asks; None: the owner of the local socket. Raises as `role`."""
         if peer.socket_name == OPERATORS_SOCKET:
-            return "admin"
+            return None
         header = peer.metadata.get("authorization", ())
         matched = _BEARER.fullmatch(header[0]) if len(header) == 1 else None
         token = None if matched is None else await self.store.api_token(matched[1])
         if matched is None or token is None or not _is_good(token, matched[2], now=self.clock.now()):
             self.failures.take(peer.address)
             raise NotAuthorizedError("send `Authorization: Bearer TOKEN`: `watchword token create --role ROLE` makes one")
-        return token.role
+        return token
 
 
 def _is_good(token: ApiToken, secret: str, *, now: float) -> bool:

@@ -95,6 +95,7 @@ class DeviceRoutes:
             "serial_number": device.serial_number,
             "key_id": device.key.key_id,
             "key_algorithm": device.key.algorithm.value,
+            "key_protection": device.key.protection,
             "enrolled_at": rfc3339(device.enrolled_at),
             "last_seen_at": rfc3339(device.last_seen_at),
             "key_cloned_at": rfc3339(device.key_cloned_at),

@@ -20,6 +20,8 @@ def upgrade() -> None:
         sa.Column("pending_public_key_der", sa.LargeBinary()),
         sa.Column("pending_algorithm", sa.Text()),
         sa.Column("pending_until", sa.Double()),
+        sa.Column("key_protection", sa.Text()),
+        sa.Column("pending_key_protection", sa.Text()),
     )
     op.create_index("uq_devices_pending_key_id", "devices", ["pending_key_id"], unique=True)
     _add_columns(

@@ -1,0 +1,1 @@
+"""Cloudflare's own SDK against a real server, as an operator uses it."""
