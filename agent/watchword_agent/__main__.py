@@ -1,19 +1,19 @@
-"""The command line: `watchword-agent enroll | run | status | goodbye | rotate-key`. Data on stdout, talk on stderr."""
+"""The command line. Data on stdout, talk on stderr. What helps the person at the device is in `help_commands`."""
 
 import asyncio
-import contextlib
 import datetime as dt
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from watchword_agent import app, log
-from watchword_agent.errors import AgentError, EnrollmentRefusedError, ServerUnreachableError, SettingsError
-from watchword_agent.settings import CONFIG_VARIABLE, Settings, load_settings
+from watchword_agent import app
+from watchword_agent.cli_options import failures_exit, say, settings_of, state_options
+from watchword_agent.errors import SettingsError
+from watchword_agent.help_commands import checks_command, doctor_command, stores_command, unenroll_command
 from watchword_agent.status import render
 
 _MAX_TOKEN_FILE = 4096
@@ -33,14 +33,7 @@ def _common_options(command: _F) -> _F:
         click.option("--server", metavar="URL", help="https://host:port; or http://127.0.0.1:port, on this machine only."),
     ):
         command = option(command)
-    return _state_options(command)
-
-
-def _state_options(command: _F) -> _F:
-    command = click.option(
-        "--config", metavar="FILE", type=click.Path(path_type=Path), envvar=CONFIG_VARIABLE, help="TOML file of settings."
-    )(command)
-    return click.option("--state", "state_dir", metavar="DIR", type=click.Path(path_type=Path), help="State directory.")(command)
+    return state_options(command)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -73,17 +66,17 @@ def enroll_command(token: str | None, token_file: Path | None, config: Path | No
       1  refused or failed; or enrolled with another server
       2  wrong usage
     """
-    with _failures_exit():
-        settings = _settings(config, options)
+    with failures_exit():
+        settings = settings_of(config, options)
         outcome = asyncio.run(app.enroll_device(settings, _token(token, token_file)))
         known = outcome.enrollment
         if outcome.already:
-            _say(f"already enrolled with {known.server}; to enroll anew, remove `{settings.state_dir}` first")
+            say(f"already enrolled with {known.server}; to enroll anew, remove `{settings.state_dir}` first")
         elif known.pending_approval:
-            _say(f"enrolled with {known.server}; an operator has to approve this device before its evidence counts")
+            say(f"enrolled with {known.server}; an operator has to approve this device before its evidence counts")
         else:
-            _say(f"enrolled with {known.server}")
-        _say(f"next: watchword-agent run --state {settings.state_dir}")
+            say(f"enrolled with {known.server}")
+        say(f"next: watchword-agent run --state {settings.state_dir}")
         click.echo(known.device_id)
 
 
@@ -101,13 +94,13 @@ def run_command(config: Path | None, **options: object) -> None:
       1  cannot start: not enrolled, wrong settings, unsafe files, another agent is running
       2  wrong usage
     """
-    with _failures_exit():
-        asyncio.run(app.run_agent(_settings(config, options)))
+    with failures_exit():
+        asyncio.run(app.run_agent(settings_of(config, options)))
 
 
 @main.command("status")
 @click.option("--json", "as_json", is_flag=True, help="For scripts.")
-@_state_options
+@state_options
 def status_command(config: Path | None, as_json: bool, **options: object) -> None:  # noqa: FBT001 -- click passes by name
     """Show what the running agent knows: connection, and each check with its reason.
 
@@ -120,11 +113,11 @@ def status_command(config: Path | None, as_json: bool, **options: object) -> Non
       1  connected, and a check does not pass or its result has expired
       2  not running, not connected, or not enrolled; wrong usage
     """
-    with _failures_exit(code=2):
-        enrollment, status, running = app.agent_status(_settings(config, options).state_dir)
+    with failures_exit(code=2):
+        enrollment, status, running = app.agent_status(settings_of(config, options).state_dir)
         now = dt.datetime.now(tz=dt.UTC)
         if status is None:
-            _say(f"enrolled with {enrollment.server} as `{enrollment.device_id}`, and never run: watchword-agent run")
+            say(f"enrolled with {enrollment.server} as `{enrollment.device_id}`, and never run: watchword-agent run")
             sys.exit(2)
         connected = running and status.connected and status.last_ack_at is not None
         if as_json:
@@ -155,14 +148,14 @@ def goodbye_command(config: Path | None, **options: object) -> None:
       1  refused or failed: the results stay as they are; or an agent is running, or not enrolled
       2  wrong usage
     """
-    with _failures_exit():
-        settings = _settings(config, options)
+    with failures_exit():
+        settings = settings_of(config, options)
         click.echo(asyncio.run(app.leave_server(settings)))
-        _say("the server has ended the results of this device; `watchword-agent run` brings it back")
+        say("the server has ended the results of this device; `watchword-agent run` brings it back")
 
 
 @main.command("rotate-key")
-@_state_options
+@state_options
 def rotate_key_command(config: Path | None, **options: object) -> None:
     """Replace the device key by a new one. Prints the id of the new key.
 
@@ -178,16 +171,10 @@ def rotate_key_command(config: Path | None, **options: object) -> None:
       1  not enrolled, unsafe files, or no TPM where `device_key` wants one
       2  wrong usage
     """
-    with _failures_exit():
-        settings = _settings(config, options)
+    with failures_exit():
+        settings = settings_of(config, options)
         click.echo(app.wish_new_key(settings))
-        _say("the agent proposes the new key after its next evidence; its log says `key_rotated` when it is the device's")
-
-
-def _settings(config: Path | None, options: dict[str, object]) -> Settings:
-    settings = load_settings(config, options)
-    log.configure(settings.log_level)
-    return settings
+        say("the agent proposes the new key after its next evidence; its log says `key_rotated` when it is the device's")
 
 
 def _token(token: str | None, token_file: Path | None) -> str:
@@ -204,25 +191,8 @@ def _token(token: str | None, token_file: Path | None) -> str:
         raise SettingsError(f"`{token_file}` holds no token") from error
 
 
-def _say(text: str) -> None:
-    click.echo(text, err=True)
-
-
-@contextlib.contextmanager
-def _failures_exit(code: int = 1) -> Iterator[None]:
-    """The one place that turns an error into a message and an exit code."""
-    try:
-        yield
-    except AgentError as error:
-        _say(f"watchword-agent: {error}")
-        if isinstance(error, EnrollmentRefusedError):
-            _say("tell an operator the correlation id: the server's log says why under it")
-            _say("the device key is kept: the same command tries again with it")
-        elif isinstance(error, ServerUnreachableError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
-            _say("the server's certificate is not signed by a root known here: give --ca-file")
-        sys.exit(code)
-    except KeyboardInterrupt:
-        sys.exit(130)
+for command in (doctor_command, checks_command, stores_command, unenroll_command):
+    main.add_command(command)
 
 
 if __name__ == "__main__":

@@ -104,15 +104,16 @@ async def run_agent(settings: Settings) -> None:
             state.status_path, device_id=enrollment.device_id, server=server, now=lambda: dt.datetime.now(tz=dt.UTC)
         )
         attester = _attester(enrollment)
+        access = access_of(settings)
         collector = Collector(
             partial(
                 read_identity,
                 hostname=settings.hostname or enrollment.hostname,
                 serial_number=settings.serial_number or enrollment.serial_number,
             ),
-            access_of(settings),
+            access,
         )
-        watch = StoreWatch()
+        watch = StoreWatch(access.helpers)
         async with open_channel(ServerAddress.parse(server), ca_file=settings.ca_file or enrollment.ca_file) as channel:
             stream = AttestStream(
                 channel,

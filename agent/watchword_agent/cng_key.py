@@ -1,6 +1,6 @@
 """A device key that Windows keeps (CNG): in the TPM by the Platform Crypto Provider, or in the system's own store.
 
-The file holds the key's name and its public half. The key is the machine's, not a user's, and is made as not exportable. The calls
+The file holds the key's name and its public half. The key is the machine's, not a user's, and not exportable. The calls
 are those of "Cryptography API: Next Generation" (ncrypt.h). Nothing is kept open between signatures.
 """
 

@@ -1,9 +1,9 @@
 """A device key in a TPM 2.0, by tpm2-pytss: made there, and never outside it.
 
-The file holds the two halves of the key as the TPM gave them out, the private one wrapped by the TPM's storage primary (ECC P-256,
-of the owner hierarchy), in the form that tpm2-openssl and the kernel read as well: `TSS2 PRIVATE KEY` (draft-bottomley-tpm2-keys).
-Nothing is kept in the TPM: the primary is made anew from the TPM's seed each time. Nothing is held open between signatures, so that
-others may use the TPM, and after a suspend there is nothing to find again.
+The file holds the two halves of the key as the TPM gave them out, the private one wrapped by the TPM's storage primary (ECC
+P-256, of the owner hierarchy), in the form that tpm2-openssl and the kernel read as well: `TSS2 PRIVATE KEY`
+(draft-bottomley-tpm2-keys). Nothing is kept in the TPM: the primary is made anew from the TPM's seed each time. Nothing is held
+open between signatures, so that others may use the TPM, and after a suspend there is nothing to find again.
 """
 
 import hashlib

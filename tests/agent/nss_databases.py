@@ -32,9 +32,7 @@ class NssDatabase:
         bundle = self.directory.parent / "bundle.p12"
         encryption = BestAvailableEncryption(_PASSPHRASE)
         name = nickname.encode()
-        bundle.write_bytes(
-            pkcs12.serialize_key_and_certificates(name, client.key, client.certificate, None, encryption)  # type: ignore[arg-type]
-        )
+        bundle.write_bytes(pkcs12.serialize_key_and_certificates(name, client.key, client.certificate, None, encryption))
         arguments = ["-i", str(bundle), "-W", _PASSPHRASE.decode(), "-k", str(self._password_file)]
         _run(str(program("pk12util")), "-d", f"sql:{self.directory}", *arguments)
 

@@ -4,6 +4,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -34,9 +35,9 @@ HELPERS = Helpers(command=(_PYTHON, *Helpers().command[1:]))
 
 
 @pytest.fixture
-def exits() -> ExitStack:
+def exits() -> Iterator[ExitStack]:
     with ExitStack() as exits:
-        yield exits  # type: ignore[misc]
+        yield exits
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from agent.fake_server import PATIENCE_SECONDS
-from watchword_agent import store_events
+from watchword_agent import log, store_events
 from watchword_agent.helper_process import Helpers
 from watchword_agent.stores.base import Watched
 from watchword_agent.watch import StoreWatch
@@ -109,7 +109,7 @@ async def test_a_store_that_cannot_be_watched_is_said_once_and_tried_rarely(
     warnings: list[dict[str, object]] = []
     monkeypatch.setattr(store_events, "_RESTART_BASE_SECONDS", 0.02)
     monkeypatch.setattr(store_events, "system_uniform", uniform)
-    monkeypatch.setattr(store_events.log, "warning", lambda _, **fields: warnings.append(fields))
+    monkeypatch.setattr(log, "warning", lambda _, **fields: warnings.append(fields))
     answer = "" if code == "helper_crashed" else 'print(\'{{"error": {{"code": "store_locked", "detail": ""}}}}\', flush=True)'
     store = Store(tmp_path, "import sys; sys.stdin.readline()\n" + answer)
     async with store.watched("MY"):

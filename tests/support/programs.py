@@ -28,6 +28,7 @@ _INSTALL: Final[Mapping[str, str]] = {
     "certutil": "make test-deps (apt-get install -y --no-install-recommends libnss3-tools)",
     "pk12util": "make test-deps (apt-get install -y --no-install-recommends libnss3-tools)",
     "softhsm2-util": "make test-deps (apt-get install -y --no-install-recommends softhsm2)",
+    "pkcs11-tool": "make test-deps (apt-get install -y --no-install-recommends opensc)",
     "swtpm": "make test-platforms (apt-get install -y --no-install-recommends swtpm)",
     "wine": "make test-platforms (apt-get install -y --no-install-recommends wine64 wine)",
     "curl": "make test-deps (apt-get install -y --no-install-recommends curl)",

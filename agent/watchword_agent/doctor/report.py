@@ -83,8 +83,9 @@ class ServerWord(_Model):
 
 
 class CheckReport(_Model):
-    """One check. `reason` is the server's word for what is in the way, as the device sees it (`device_reason`), else as the
-    server last said it.
+    """One check.
+
+    `reason` is the word for what is in the way: as the device sees it (`device_reason`), else as the server last said it.
     """
 
     id: str

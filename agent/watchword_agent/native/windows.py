@@ -36,7 +36,7 @@ def listed(calls: Calls, request: Request) -> Answer:
 
 
 def signed(calls: Calls, request: Request) -> Answer:
-    """`place`, `sha256` of a certificate, `scheme`, `allow_pkcs1`, `statement` → `scheme` and `signature`, or `state`, `detail`."""
+    """`place`, `sha256` of a certificate, `scheme`, `allow_pkcs1`, `statement` → `scheme`, `signature`; or `state`, `detail`."""
     statement, allow_pkcs1 = statement_of(request), bool(request["allow_pkcs1"])
     with opened_store(calls, str(request["place"])) as store:
         for context in certificates_in(calls, store):

@@ -56,21 +56,23 @@ def windows_calls() -> Calls:
     return Calls(windows_library, windows_last_error)
 
 
-def windows_library(name: str) -> Any:
+def windows_library(name: str) -> Any:  # noqa: ANN401 -- a foreign library
     """A library of the system. Raises `HelperError`."""
-    if sys.platform != "win32":
+    if sys.platform == "win32":
+        return ctypes.WinDLL(name, use_last_error=True, winmode=0x800)  # LOAD_LIBRARY_SEARCH_SYSTEM32: from nowhere else
+    else:  # noqa: RET505 -- mypy takes what follows a platform's return for unreachable
         raise HelperError("library_missing", f"`{name}` is a part of Windows")
-    return ctypes.WinDLL(name, use_last_error=True, winmode=0x800)  # LOAD_LIBRARY_SEARCH_SYSTEM32: from nowhere else
 
 
 def windows_last_error() -> int:
     """GetLastError of the call before."""
-    if sys.platform != "win32":
+    if sys.platform == "win32":
+        return ctypes.get_last_error()
+    else:  # noqa: RET505 -- as above
         raise HelperError("library_missing", "there is no GetLastError here")
-    return ctypes.get_last_error()
 
 
-def _typed(function: Any, result: Any, *arguments: Any) -> Function:
+def _typed(function: Any, result: Any, *arguments: Any) -> Function:  # noqa: ANN401 -- foreign functions and their types
     function.restype, function.argtypes = result, arguments
     called: Function = function
     return called

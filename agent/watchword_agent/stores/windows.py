@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -51,7 +51,7 @@ def _found_at(place: str, visit: Visit) -> list[Found]:
 
 
 def _found(told: dict[str, Any], place: str, process: HelperProcess, *, allow_pkcs1: bool) -> Found:
-    der, state = unbase64(told["der"]), pb.PrivateKeyState.Value(f"PRIVATE_KEY_STATE_{told['state']}")
+    der, state = unbase64(told["der"]), _state(told["state"])
     detail = str(told["detail"])
     if state != pb.PRIVATE_KEY_STATE_USABLE:
         return Found(der, str(told["location"]), state, key_detail=detail)
@@ -75,8 +75,13 @@ def _sign(process: HelperProcess, request: dict[str, Any], statement: bytes) -> 
     except CollectionFailedError as failure:
         raise SigningFailedError(failure.detail) from failure
     if "state" in answer:
-        raise SigningFailedError(str(answer["detail"]), pb.PrivateKeyState.Value(f"PRIVATE_KEY_STATE_{answer['state']}"))
+        raise SigningFailedError(str(answer["detail"]), _state(answer["state"]))
     return Possession(str(answer["scheme"]), unbase64(answer["signature"]))
+
+
+def _state(word: str) -> pb.PrivateKeyState:
+    """As a helper names it."""
+    return cast("pb.PrivateKeyState", pb.PrivateKeyState.Value(f"PRIVATE_KEY_STATE_{word}"))
 
 
 def _scheme_of(der: bytes) -> str | None:

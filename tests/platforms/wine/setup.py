@@ -20,7 +20,9 @@ PYTHON: Final = ROOT / "python"  # the command: a Windows Python on this machine
 _WHEEL: Final = "panda3d==1.10.16"
 _APT_PROGRAMS: Final = {"wine": ("wine", "wine64"), "x86_64-w64-mingw32-gcc": ("gcc-mingw-w64-x86-64-win32",)}
 _VERSION: Final = f"{sys.version_info.major}{sys.version_info.minor}"
-_NOT_NEEDED: Final = ("site-packages", "dist-packages", "test", "lib-dynload", "idlelib", "ensurepip", "tkinter", "__pycache__", "config-*")
+_NOT_NEEDED: Final = (
+    *("site-packages", "dist-packages", "test", "lib-dynload", "idlelib", "ensurepip", "tkinter", "__pycache__", "config-*"),
+)
 _PREFIX_SECONDS: Final = 300
 _ENVIRONMENT: Final = {
     "WINEPREFIX": str(ROOT / "prefix"),
@@ -102,7 +104,7 @@ def _run(*command: str, env: dict[str, str] | None = None, timeout: float | None
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    print(text, file=sys.stderr, flush=True)  # noqa: T201 -- a program
 
 
 if __name__ == "__main__":

@@ -10,7 +10,12 @@ import sys
 from ctypes import POINTER, byref, c_int32, c_size_t, c_uint32, c_void_p, c_wchar_p
 from typing import Any
 
-from watchword_agent.native.windows_structures import CERT_KEY_PROV_INFO_PROP_ID, CERT_STORE_PROV_SYSTEM_W, PROV_RSA_AES, CryptKeyProvInfo
+from watchword_agent.native.windows_structures import (
+    CERT_KEY_PROV_INFO_PROP_ID,
+    CERT_STORE_PROV_SYSTEM_W,
+    PROV_RSA_AES,
+    CryptKeyProvInfo,
+)
 
 STORES = {"system": 0x20000, "user": 0x10000}
 KEYSETS = {"system": 0x20, "user": 0}
@@ -49,6 +54,22 @@ def clear(place: str) -> None:
         delete_key(context)
         crypt32("CertDeleteCertificateFromStore", context)
     crypt32("CertCloseStore", store, 0)
+    forget(place)
+
+
+def forget(place: str) -> None:
+    """Wine keeps what was deleted in its registry when another process has the store open."""
+    assert sys.platform == "win32"
+    import winreg  # type: ignore[import-not-found,unused-ignore]
+
+    root = winreg.HKEY_LOCAL_MACHINE if place == "system" else winreg.HKEY_CURRENT_USER
+    path = r"Software\Microsoft\SystemCertificates\MY\Certificates"
+    try:
+        with winreg.OpenKey(root, path, 0, winreg.KEY_ALL_ACCESS) as key:
+            for _ in range(winreg.QueryInfoKey(key)[0]):
+                winreg.DeleteKey(key, winreg.EnumKey(key, 0))
+    except FileNotFoundError:
+        pass
 
 
 def delete_key(context: int) -> None:
@@ -89,11 +110,11 @@ def advapi32(name: str, *arguments: Any, may_fail: bool = False) -> Any:
 def call(library: str, name: str, arguments: tuple[Any, ...], *, may_fail: bool) -> Any:
     """Ends the process where a call fails that may not."""
     assert sys.platform == "win32"
-    function = getattr(ctypes.WinDLL(library, use_last_error=True), name)
+    function = getattr(ctypes.WinDLL(library, use_last_error=True), name)  # type: ignore[attr-defined,unused-ignore]
     function.restype, function.argtypes = TYPES[name][0], TYPES[name][1:]
     result = function(*arguments)
     if not result and not may_fail:
-        sys.exit(f"{name}: 0x{ctypes.get_last_error() & 0xFFFFFFFF:08X}")
+        sys.exit(f"{name}: 0x{ctypes.get_last_error() & 0xFFFFFFFF:08X}")  # type: ignore[attr-defined,unused-ignore]
     return result
 
 

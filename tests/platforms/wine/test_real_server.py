@@ -3,7 +3,7 @@
 The agent itself runs here, and takes itself for one on Windows: only what Windows' libraries do is Wine's.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ pytestmark = pytest.mark.usefixtures("_stores")
 @pytest.fixture(autouse=True)
 def _on_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(app, "read_identity", lambda **_: Identity("windows", "laptop-1", "SN-1"))
-    monkeypatch.setattr(app, "access_of", lambda settings: Access(windows_helpers()))
+    monkeypatch.setattr(app, "access_of", lambda _: Access(windows_helpers()))
 
 
 @asynccontextmanager

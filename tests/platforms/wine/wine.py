@@ -2,10 +2,9 @@
 
 import base64
 import json
+import secrets
 import subprocess
-import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import Any, Literal
 
@@ -34,8 +33,9 @@ def windows_helpers() -> Helpers:
     return Helpers(command=command, answer_seconds=60.0)
 
 
-def put(place: Place, client: Credential, *, container: str | None = "laptop-1", with_key: bool = True) -> None:
-    """Puts a certificate into a store: with its key, naming a container that is not there, or naming none."""
+def put(place: Place, client: Credential, *, container: str | None = "new", with_key: bool = True) -> None:
+    """Puts a certificate into a store: with its key in a new container, naming one that is not there, or naming none."""
+    container = secrets.token_hex(8) if container == "new" else container
     key = base64.b64encode(private_key_blob(client.key)).decode() if with_key and container is not None else None
     der = base64.b64encode(client.der).decode()
     run_script({"op": "put", "place": place, "der": der, "container": container, "key": key})
@@ -54,7 +54,11 @@ def run_script(order: dict[str, Any]) -> None:
         "import runpy; runpy.run_path(sys.argv[0], run_name='__main__')"
     )
     finished = subprocess.run(
-        [PYTHON, "-I", "-S", "-c", code], input=json.dumps(order).encode(), capture_output=True, timeout=_PATIENCE_SECONDS, check=False
+        [PYTHON, "-I", "-S", "-c", code],
+        input=json.dumps(order).encode(),
+        capture_output=True,
+        timeout=_PATIENCE_SECONDS,
+        check=False,
     )
     assert finished.returncode == 0, finished.stderr.decode(errors="replace")
 

@@ -45,6 +45,28 @@ def _known_variables(text: str) -> str:
     return text
 
 
+def _place(text: str) -> str:
+    """A path of a PEM file, an NSS database, or an object in a token."""
+    if text.startswith("dbm:"):
+        remedy = "convert it with `certutil --upgrade-merge`, and write `sql:` for it"
+        raise ValueError(f"{quoted(text)} has the old format: {remedy}")
+    if text.startswith("pkcs11:"):
+        return _token_uri(text)
+    _local_path(text.removeprefix("sql:"))
+    return text
+
+
+def _token_uri(text: str) -> str:
+    """RFC 7512; the agent reads it whole. A PIN is no business of whoever reads the rules."""
+    _known_variables(text)
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise ValueError(f"{quoted(text)} is no `pkcs11:` URI: write other characters as `%XX` (RFC 7512)")
+    for name in ("pin-value", "pin-source"):
+        if f"{name}=" in text:
+            raise ValueError(f"{quoted(text)} gives a PIN: leave `{name}` out, and give it on the device, in `password_files`")
+    return text
+
+
 def _local_path(text: str) -> str:
     _known_variables(text)
     posix, windows = PurePosixPath(text), PureWindowsPath(text)
@@ -64,7 +86,7 @@ def _schedule(text: str) -> str:
 
 
 _Template = Annotated[str, Field(min_length=1, max_length=1024), AfterValidator(_known_variables)]
-_Path = Annotated[str, Field(min_length=1, max_length=1024), AfterValidator(_local_path)]
+_Path = Annotated[str, Field(min_length=1, max_length=1024), AfterValidator(_place)]
 _Usage = Annotated[Literal["clientAuth", "emailProtection"], one_of("clientAuth", "emailProtection")]
 _Store = Annotated[Literal["system", "user"], one_of("system", "user")]
 _System = Annotated[Literal["windows", "mac", "linux"], one_of("windows", "mac", "linux")]
