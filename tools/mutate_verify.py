@@ -277,6 +277,7 @@ def _deciding() -> Iterator[Mutant]:
         ("a pass needs a proven link", POSTURE, "if not device.proven:", "if False:", _STANDINGS),
         ("a device is active", POSTURE, "posture.device.state is not _ACTIVE", "False", _STANDINGS),
         ("evidence can be too weak", POSTURE, "_WORTH[result.level] < _WORTH[demand.level]", "False", _DEMANDS),
+        ("a key can be out of hardware", POSTURE, "protection is None or not protection.in_hardware", "False", _DEMANDS),
         ("evidence can be too old", POSTURE, "now - result.evidence_at > demand.max_age_seconds", "False", _DEMANDS),
         ("unknown fails in a block", SCENE, "opposite = self.unknown_fails", "opposite = False", _STANDINGS),
         (

@@ -91,15 +91,16 @@ class TpmKey(DeviceKey):
             with _primary(tss, tpm) as primary:
                 handle = tpm.load(primary, self._private, self._public)
             try:
-                signed = tpm.sign(
+                whole = tpm.sign(  # which owns the memory of its parts
                     handle,
                     hashlib.sha256(message).digest(),
                     tss.TPMT_SIG_SCHEME(scheme=tss.TPM2_ALG.NULL),  # the key's own: ECDSA with SHA-256
                     tss.TPMT_TK_HASHCHECK(tag=tss.TPM2_ST.HASHCHECK, hierarchy=tss.TPM2_RH.NULL),
-                ).signature.ecdsa
+                )
             finally:
                 tpm.flush_context(handle)
-        r, s = (int.from_bytes(bytes(number), "big") for number in (signed.signatureR, signed.signatureS))
+        numbers = (whole.signature.ecdsa.signatureR, whole.signature.ecdsa.signatureS)
+        r, s = (int.from_bytes(bytes(number), "big") for number in numbers)
         signature = utils.encode_dss_signature(r, s)
         self._check(signature, message)
         return signature

@@ -60,6 +60,9 @@ def truth_of(selector: Selector, request: AccessRequest, device: ResolvedDevice 
     return False if decided(request, denying_first, device).allowed else None
 
 
+HARDWARE = EvidenceDemand(EvidenceLevel.PROVEN, hardware_key=True)
+
+
 @pytest.mark.parametrize(
     ("selector", "request_", "expected"),
     [
@@ -150,6 +153,12 @@ def test_a_selector_on_the_device(selector: Selector, device: ResolvedDevice, ex
         (EvidenceDemand(max_age_seconds=60), a_device(a_result("laptop", age=60)), "policy_allow"),
         (EvidenceDemand(max_age_seconds=60), a_device(a_result("laptop", age=61)), "evidence_too_old"),
         (EvidenceDemand(EvidenceLevel.PROVEN, 60), a_device(a_result("laptop", passed=False)), "check_failed"),
+        (HARDWARE, a_device(a_result("laptop", level="proven"), protection="tpm"), "policy_allow"),
+        (HARDWARE, a_device(a_result("laptop", level="proven"), protection="cng_tpm"), "policy_allow"),
+        (HARDWARE, a_device(a_result("laptop", level="signed"), protection="tpm"), "evidence_too_weak"),
+        (HARDWARE, a_device(a_result("laptop", level="proven"), protection="file"), "device_key_not_in_hardware"),
+        (HARDWARE, a_device(a_result("laptop", level="proven"), protection="cng_software"), "device_key_not_in_hardware"),
+        (HARDWARE, a_device(a_result("laptop", level="proven")), "device_key_not_in_hardware"),
     ],
 )
 @pytest.mark.parametrize("where", ["policy", "selector", "through a group"])

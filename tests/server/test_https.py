@@ -190,7 +190,7 @@ async def test_a_goodbye_ends_the_results(scene: Scene) -> None:
     single = await session(scene, device)
     assert await single.goodbye() == wire.Closing(code="goodbye")
     [result] = scene.operators.results(device.device_id).values()
-    assert not result["passed"]
+    assert (result["standing"], result["reason"]) == ("failed", "device_said_goodbye")
     assert passes(await attested(scene, device), device), "new evidence brings it back"
 
 

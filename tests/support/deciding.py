@@ -22,6 +22,7 @@ from watchword_server.core.model import (
     Identity,
     Instant,
     KeyAlgorithm,
+    KeyProtection,
     OnClone,
     Outcome,
     PostureResult,
@@ -196,9 +197,13 @@ def a_result(
 
 
 def a_device(
-    *results: PostureResult, state: str = "active", proven: bool = True, common_name: str | None = "laptop.corp.example"
+    *results: PostureResult,
+    state: str = "active",
+    proven: bool = True,
+    common_name: str | None = "laptop.corp.example",
+    protection: str | None = None,
 ) -> ResolvedDevice:
-    key = DeviceKey("key", b"", KeyAlgorithm.ED25519)
+    key = DeviceKey("key", b"", KeyAlgorithm.ED25519, None if protection is None else KeyProtection(protection))
     device = Device(DeviceId("dev_1"), key, DeviceState(state), "linux", "laptop", None, 1, NOW)
     return ResolvedDevice(
         Resolution.FOUND,

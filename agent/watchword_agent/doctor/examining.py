@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from importlib.metadata import version
 from typing import Final
 
+import grpc
 from cryptography.hazmat.primitives import hashes
 
 from watchword.v1 import posture_pb2 as pb
@@ -374,8 +375,11 @@ async def _reachable(settings: Settings, enrollment: Enrollment) -> Finding:
     try:
         async with open_channel(ServerAddress.parse(server), ca_file=settings.ca_file or enrollment.ca_file) as channel:
             async with asyncio.timeout(_CONNECT_SECONDS):
-                await channel.channel_ready()
-    except TimeoutError:
+                while (state := channel.get_state(try_to_connect=True)) is not grpc.ChannelConnectivity.READY:
+                    if state is grpc.ChannelConnectivity.TRANSIENT_FAILURE:
+                        raise ConnectionError
+                    await channel.wait_for_state_change(state)
+    except (TimeoutError, ConnectionError):
         advice = "see that the name leads to the server, that its port is open, and that its certificate is of a CA in `ca_file`"
         return Finding(code="server", outcome=Outcome.FAILED, text=f"{server} cannot be reached", advice=advice)
     except AgentError as error:

@@ -5,6 +5,7 @@ Keys are of the CryptoAPI, whose provider this Wine has; a CNG key it neither ke
 
 import base64
 import ctypes
+import importlib
 import json
 import sys
 from ctypes import POINTER, byref, c_int32, c_size_t, c_uint32, c_void_p, c_wchar_p
@@ -60,8 +61,7 @@ def clear(place: str) -> None:
 def forget(place: str) -> None:
     """Wine keeps what was deleted in its registry when another process has the store open."""
     assert sys.platform == "win32"
-    import winreg  # type: ignore[import-not-found,unused-ignore]
-
+    winreg: Any = importlib.import_module("winreg")
     root = winreg.HKEY_LOCAL_MACHINE if place == "system" else winreg.HKEY_CURRENT_USER
     path = r"Software\Microsoft\SystemCertificates\MY\Certificates"
     try:
