@@ -440,6 +440,7 @@ def test_pages_end(account: Account, client: Cloudflare) -> None:
 # ---- Devices ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")  # of the SDK's, about a call that is made in its place
 def test_there_is_no_device_yet(account: Account, client: Cloudflare) -> None:
     assert list(client.zero_trust.devices.devices.list(account_id=account.id)) == []
     assert list(client.zero_trust.devices.registrations.list(account_id=account.id)) == []

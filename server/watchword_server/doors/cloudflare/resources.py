@@ -37,7 +37,10 @@ class Body(BaseModel):
 
     def wire(self) -> Wire:
         """As it was sent. Raises `ConfigurationError` for what could not be told again."""
-        wire = self.model_dump(mode="json", by_alias=True, exclude_unset=True)
+        try:
+            wire = self.model_dump(mode="json", by_alias=True, exclude_unset=True)
+        except ValueError as error:  # half a character in a key
+            raise ConfigurationError([Problem((), "it holds what is no text: write it in UTF-8")]) from error
         for key, value in wire.items():
             fault = _fault(value)
             if fault is not None:
