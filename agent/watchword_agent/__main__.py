@@ -14,6 +14,7 @@ from watchword_agent import app
 from watchword_agent.cli_options import failures_exit, say, settings_of, state_options
 from watchword_agent.errors import SettingsError
 from watchword_agent.help_commands import checks_command, doctor_command, stores_command, unenroll_command
+from watchword_agent.service_commands import install_service_command, uninstall_service_command
 from watchword_agent.status import render
 
 _MAX_TOKEN_FILE = 4096
@@ -191,8 +192,11 @@ def _token(token: str | None, token_file: Path | None) -> str:
         raise SettingsError(f"`{token_file}` holds no token") from error
 
 
-for command in (doctor_command, checks_command, stores_command, unenroll_command):
-    main.add_command(command)
+for _command in (
+    *(doctor_command, checks_command, stores_command, unenroll_command),
+    *(install_service_command, uninstall_service_command),
+):
+    main.add_command(_command)
 
 
 if __name__ == "__main__":
