@@ -193,6 +193,8 @@ async def unenroll_device(settings: Settings, *, offline: bool) -> Unenrolled:
                 failure = ""
             except AgentError as error:
                 failure = str(error)
+        for path in (state.key_path, state.next_key_path):  # also where a TPM or Windows keeps it
+            key_files_of(settings).remove(path)
         state.forget()
     return Unenrolled(enrollment, failure)
 

@@ -119,6 +119,14 @@ FAILURES: Final[dict[str, tuple[str, KeyKind, Tell]]] = {
     "it says that the key is absent": ("private_key_absent", "p256", _without(wire.PRIVATE_KEY_STATE_ABSENT)),
     "it says that the key cannot be read": ("private_key_unreadable", "p256", _without(wire.PRIVATE_KEY_STATE_UNREADABLE)),
     "it says that the key is locked": ("private_key_locked", "p256", _without(wire.PRIVATE_KEY_STATE_LOCKED)),
+    "it says that the store does not let it": ("private_key_denied", "p256", _without(wire.PRIVATE_KEY_STATE_DENIED)),
+    "it says that the store would ask": ("private_key_needs_ui", "p256", _without(wire.PRIVATE_KEY_STATE_NEEDS_UI)),
+    "it says that the password is wrong": (
+        "private_key_password_wrong",
+        "p256",
+        _without(wire.PRIVATE_KEY_STATE_WRONG_PASSWORD),
+    ),
+    "it says that the key did not sign": ("private_key_failed", "p256", _without(wire.PRIVATE_KEY_STATE_FAILED)),
     "it says that the key is another's": ("private_key_mismatch", "p256", _without(wire.PRIVATE_KEY_STATE_MISMATCH)),
     "it says that it cannot use the key": (
         "possession_key_unsupported",

@@ -39,4 +39,4 @@ def show_system_store(platform: str, store: str, common_name: str = "") -> str:
     if platform == "mac":
         named = f"-c {shlex.quote(common_name)}" if common_name else "-a"
         return f"/usr/bin/security find-certificate {named} -p {_MAC_KEYCHAIN}"
-    return show_nss(SYSTEM_NSS if store == "system" else "$HOME/.pki/nssdb")
+    return show_nss(SYSTEM_NSS) if store == "system" else 'certutil -L -d "sql:$HOME/.pki/nssdb"'

@@ -28,6 +28,8 @@ _UNDASHED = re.compile(r"([0-9a-f]{8})([0-9a-f]{4})([0-9a-f]{4})([0-9a-f]{4})([0
 class NameTakenError(ConflictError):
     """Another entry of the section has the name."""
 
+    code = "name_taken"
+
     def __init__(self, kind: str, other: StoredObject) -> None:
         super().__init__(f"{quoted(other.name)} is the name of another {kind}, `{other.id}`: choose another, or change that one")
         self.other = other
@@ -35,6 +37,8 @@ class NameTakenError(ConflictError):
 
 class InUseError(ConflictError):
     """Another entry names the one that was to go."""
+
+    code = "in_use"
 
     def __init__(self, kind: str, entry: StoredObject, other_kind: str, other: StoredObject) -> None:
         used = f"{other_kind} {quoted(other.name)} (`{other.id}`)"
