@@ -38,7 +38,7 @@ CHECKS: Final[Mapping[str, str]] = MappingProxyType(
         "store_incomplete": "restore the missing file of the store (an NSS database has cert9.db and key4.db), or make it anew",
         "store_corrupt": "restore the store from a backup, or make it anew and import the certificate again",
         "store_locked": "close the program that holds the store; the agent looks again by itself",
-        "store_legacy": "convert the database with `certutil --upgrade-merge`, as the detail says",
+        "store_legacy": "convert the database with `certutil -K -X -d sql:DIR`, and its password if it has one",
         "store_denied": "let the agent use the store: run it as the system's service, or grant it access in the settings",
         "store_empty": "import the certificate and its key into the store: it holds none",
         "user_not_signed_in": "sign in: the check looks into the signed-in user's own store",

@@ -19,6 +19,7 @@ from watchword_agent.errors import CollectionFailedError, SigningFailedError
 from watchword_agent.helper_process import Helpers
 from watchword_agent.identity import Identity
 from watchword_agent.kinds.client_certificate import look
+from watchword_agent.stores import nss
 from watchword_agent.stores.base import Access, Contents, Found, Visit
 from watchword_agent.stores.nss import NssStore
 
@@ -163,6 +164,34 @@ def test_a_database_that_disappoints_says_how(database: NssDatabase, tmp_path: P
     assert failure(f"sql:{empty}") == "store_legacy"
     (empty / "cert9.db").touch()
     assert failure(f"sql:{empty}") == "store_corrupt"
+
+
+def test_a_pipe_in_place_of_a_database_hangs_nobody(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "cert9.db")
+    assert failure(f"sql:{tmp_path}") == "store_corrupt"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root looks at the databases of others")
+def test_one_users_damaged_database_is_nobody_elses(
+    database: NssDatabase, pki: Pki, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exits: ExitStack
+) -> None:
+    database.add(pki.issuing.issue(), "laptop")
+    bad = tmp_path / "bad"
+    bad.mkdir()
+    (bad / "cert9.db").write_bytes(b"damaged")
+    monkeypatch.setattr(NssStore, "_of_users", lambda _: [str(bad), str(database.directory)])
+    found = contents(exits, "user")
+    assert len(found.found) == 1
+    assert [trouble.code for trouble in found.troubles] == ["store_corrupt"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_a_users_link_to_a_database_of_root_is_the_users(database: NssDatabase, tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(database.directory)
+    os.chown(link, 65534, 65534, follow_symlinks=False)
+    assert nss._owner(str(link)) == {"user": 65534, "group": 65534}
+    assert nss._owner(str(database.directory)) == {}
 
 
 def test_a_damaged_database_is_corrupt(database: NssDatabase, pki: Pki) -> None:

@@ -27,7 +27,7 @@ def test_files_databases_and_tokens_may_be_named(place: str) -> None:
         ("client.pem", "absolute path"),
         ("sql:nssdb", "absolute path"),
         ("sql:/var/../etc", "`..`"),
-        ("dbm:/etc/pki/nssdb", "upgrade-merge"),
+        ("dbm:/etc/pki/nssdb", "certutil -K -X"),
         ("pkcs11:token=laptop?pin-value=1234", "password_files"),
         ("pkcs11:token=laptop?pin-source=file:/etc/pin", "password_files"),
         ("pkcs11:token=my laptop", "%XX"),

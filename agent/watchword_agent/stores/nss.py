@@ -1,5 +1,6 @@
 """Certificates and keys in NSS databases: presence from their files, signatures by libnss3 in a helper."""
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Sequence
@@ -40,10 +41,15 @@ class NssStore:
         troubles: list[CollectionFailedError] = []
         for place in places:
             try:
-                for directory in self._directories(place, visit):
-                    found += _Database(directory, visit).certificates()
+                directories = self._directories(place, visit)
             except CollectionFailedError as failure:
                 troubles.append(failure)
+                continue
+            for directory in directories:  # one user's damaged database is nobody else's
+                try:
+                    found += _Database(directory, visit).certificates()
+                except CollectionFailedError as failure:
+                    troubles.append(failure)
         if troubles and not found:
             raise next((each for each in troubles if each.code not in ("store_missing", "store_empty")), troubles[0])
         return Contents(tuple(found), tuple(troubles), explicit=any(place not in ("system", "user") for place in places))
@@ -70,7 +76,7 @@ class NssStore:
             return self._of_users()
         if place.startswith(_DBM):
             directory = expand(place.removeprefix(_DBM), visit.variables)
-            detail = f"write `sql:{directory}`; `certutil --upgrade-merge` converts what is there"
+            detail = f"write `sql:{directory}`; `certutil -K -X -d sql:{directory}` converts what is there"
             raise CollectionFailedError("store_legacy", f"`dbm:` databases are not read: {detail}")
         return [expand(place.removeprefix(_SQL), visit.variables)]
 
@@ -142,14 +148,19 @@ class _Database:
 
 
 def _owner(directory: str) -> dict[str, int]:
-    """Whose rights the helper has: a user's database is a user's input, and NSS would read it as root."""
+    """Whose rights the helper has: a user's database is a user's input, and NSS would read it as root.
+
+    Whoever owns anything on the way to it can have it lead elsewhere, so that counts like the database itself.
+    """
     if os.geteuid() != 0:
         return {}
-    try:
-        found = Path(directory).stat()
-    except OSError:
-        return {}
-    return {} if found.st_uid == 0 else {"user": found.st_uid, "group": found.st_gid}
+    place = Path(directory)
+    for part in (place, *place.parents):
+        with contextlib.suppress(OSError):
+            found = part.lstat()
+            if found.st_uid != 0:
+                return {"user": found.st_uid, "group": found.st_gid}
+    return {}
 
 
 def _home(user: int) -> str | None:

@@ -5,7 +5,9 @@ A row that says that a key is there is a claim; a signature proves it.
 """
 
 import contextlib
+import os
 import sqlite3
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -22,7 +24,7 @@ _MAGIC: Final = b"SQLite format 3\0"
 _BUSY_SECONDS: Final = 1.0
 _MAX_BYTES: Final = 64 * 2**20
 _MAX_CERTIFICATE_BYTES: Final = 32 * 1024
-_CONVERT: Final = "certutil --upgrade-merge --source-dir dbm:{0} --upgrade-id old -d sql:{0}"
+_CONVERT: Final = "certutil -K -X -d sql:{0}"  # `--upgrade-merge` from the same directory loses what is there
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,9 @@ def read_database(directory: str) -> DatabaseContents:
 
 def _rows(path: Path, table: str, columns: tuple[str, ...], kind: bytes) -> list[tuple[bytes, ...]]:
     try:
-        with path.open("rb") as file:
+        if not stat.S_ISREG(path.stat().st_mode):  # opening a FIFO would wait for somebody to write into it
+            raise CollectionFailedError("store_corrupt", f"`{path}` is not a file")
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
             if file.read(len(_MAGIC)) != _MAGIC:
                 raise CollectionFailedError("store_corrupt", f"`{path}` is damaged: it is no SQLite database")
         if path.stat().st_size > _MAX_BYTES:

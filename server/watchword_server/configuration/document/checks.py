@@ -48,7 +48,7 @@ def _known_variables(text: str) -> str:
 def _place(text: str) -> str:
     """A path of a PEM file, an NSS database, or an object in a token."""
     if text.startswith("dbm:"):
-        remedy = "convert it with `certutil --upgrade-merge`, and write `sql:` for it"
+        remedy = "convert it with `certutil -K -X -d sql:DIR`, and write `sql:` for it"
         raise ValueError(f"{quoted(text)} has the old format: {remedy}")
     if text.startswith("pkcs11:"):
         return _token_uri(text)
