@@ -9,5 +9,6 @@ LINK_REASONS: Final = refusal.REASONS | {"certificate_cloned", "device_ambiguous
 DECISION_REASONS: Final = LINK_REASONS | {
     "policy_allow", "policy_bypass", "policy_service_auth", "policy_deny", "gateway_block", "no_application", "no_policy_matched",
     "path_ambiguous", "service_token_refused", "fact_unknown", "no_device", "unknown_device", "device_pending", "device_revoked",
-    "certificate_not_proven", "check_failed", "result_expired", "evidence_too_weak", "evidence_too_old", "device_key_not_in_hardware", "no_result",
+    "certificate_not_proven", "check_failed", "result_expired", "evidence_too_weak", "evidence_too_old", "no_result",
+    "device_key_not_in_hardware",
 }  # fmt: skip
