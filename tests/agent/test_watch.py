@@ -270,28 +270,35 @@ async def test_without_watches_it_looks_by_itself(tmp_path: Path, monkeypatch: p
 
 
 @pytest.mark.parametrize("open_events", [InotifyEvents], indirect=True)  # elsewhere nothing tells it
+@pytest.mark.parametrize("goes", [lambda path: path.rename(path.with_name("away")), shutil.rmtree], ids=["renamed", "removed"])
 async def test_a_directory_that_another_one_replaces_is_watched_even_if_it_looks_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, open_events: Opener, goes: Callable[[Path], object]
 ) -> None:
     """A file system may give a new directory the number of the one that went."""
+    opened = asyncio.Event()
 
     def same_numbers(paths: frozenset[str]) -> View:
         view = survey(paths)
         return View(dict.fromkeys(view.directories, (0, 0)), view.marks)
 
+    def open_and_tell(directories: Iterable[str], notice: Notice) -> FileEvents:
+        opened.set()
+        return open_events(directories, notice)
+
     path = tmp_path / "a" / "client.pem"
     path.parent.mkdir()
     path.write_text("one")
     monkeypatch.setattr(watch_module, "survey", same_numbers)
+    monkeypatch.setattr(watch_module, "open_file_events", open_and_tell)
     monkeypatch.setattr(watch_module, "_LOOK_AGAIN_SECONDS", 3600.0)
-    monkeypatch.setattr(watch_module, "_DEBOUNCE_SECONDS", 0.2)  # both are there when it looks
-    async with watching(path) as watched:
-        path.chmod(0o600)
-        await watched.change()
-        path.parent.rename(tmp_path / "away")
+    async with watching(path) as watched, asyncio.timeout(PATIENCE_SECONDS):
+        await opened.wait()
+        opened.clear()
+        goes(path.parent)  # nothing is noticed before the next await: then both have happened
         path.parent.mkdir()
         path.write_text("two")
         await watched.change()
+        await opened.wait()
         path.write_text("three!")
         await watched.change()
 
