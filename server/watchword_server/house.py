@@ -20,9 +20,9 @@ from watchword_server.adapters.store_sql.store import SqlStore, StoreLimits
 from watchword_server.core.model import DeviceId
 from watchword_server.doors.agents import AgentDoor, AgentLimits
 from watchword_server.doors.agents_http import AgentsHttp, RequestLimits
-from watchword_server.doors.auth_request import AuthRequestDoor
 from watchword_server.doors.cloudflare.app import CloudflareDoor
 from watchword_server.doors.codec import parse_enrollment_statement, parse_evidence, parse_goodbye, parse_key_rotation
+from watchword_server.doors.decisions_http import HttpDoors
 from watchword_server.doors.ext_authz import ExtAuthzDoor
 from watchword_server.doors.operators.app import OperatorsDoor
 from watchword_server.doors.operators.authentication import Authentication
@@ -70,7 +70,7 @@ class House:
     agents: AgentDoor
     agents_http: AgentsHttp
     ext_authz: ExtAuthzDoor
-    auth_request: AuthRequestDoor
+    http_doors: HttpDoors
     operators: OperatorsDoor
     decision_log: JsonLinesLog
     posture_log: JsonLinesLog
@@ -239,7 +239,7 @@ class House:
                 answered=AnsweredChallenges(limits.challenge_max_age_seconds, limits.max_https_answers_kept),
             ),
             ext_authz=ExtAuthzDoor(decisions, in_force, metrics),
-            auth_request=AuthRequestDoor(decisions, in_force, metrics),
+            http_doors=HttpDoors.make(decisions, in_force, metrics),
             operators=OperatorsDoor(
                 authentication=authentication,
                 rules=RuleRoutes(

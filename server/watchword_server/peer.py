@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 PEER: Final = "watchword.peer"  # its key in an ASGI scope
+TARGET: Final = "watchword.target"  # of the request, as it came: an ASGI scope has lost its fragment, and more
 OPERATORS_SOCKET: Final = "operators"  # the socket in the data directory: whoever may open it is admin
 OPERATORS_SOCKET_FILE: Final = "operators.sock"
 

@@ -18,7 +18,7 @@ from services.world import SECRET, USER, World
 from support.pki import Credential, Pki
 from support.rules import HOST, IDENTITY_HEADER
 from watchword.envoy import ext_authz_pb2 as wire
-from watchword_server.doors.auth_request import HttpAnswer
+from watchword_server.doors.http_authz import HttpAnswer
 from watchword_server.peer import Peer
 from watchword_server.services.recording import Recent
 
@@ -128,7 +128,7 @@ class Stage:
 
     def nginx(self, ask: Ask, *, peer: Peer | None = None) -> Told:
         """Asks the auth_request door."""
-        return read_answer(self._runner.run(self.world.house.auth_request.answer(peer or nginx_peer(ask))))
+        return read_answer(self._runner.run(self.world.house.http_doors.auth_request.answer(peer or nginx_peer(ask))))
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Runs something of the house in its event loop."""

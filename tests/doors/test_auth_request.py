@@ -11,7 +11,7 @@ from support.rules import CHECK, HOST, IDENTITY_HEADER, POLICY
 from support.spoofs import OWNED
 from watchword_server.doors.auth_request import PATH
 from watchword_server.doors.decisions_http import DecisionsHttp
-from watchword_server.peer import PEER, Peer
+from watchword_server.peer import PEER, TARGET, Peer
 
 REQUIRED = ("x-original-method", "x-original-url")
 ONCE = (*REQUIRED, "x-client-cert", "x-forwarded-for", IDENTITY_HEADER)
@@ -122,7 +122,7 @@ async def call(app: Any, *, method: str = "GET", path: str = PATH, peer: Peer | 
     async def send(message: dict[str, Any]) -> None:
         sent.append(message)
 
-    await app({"type": "http", "method": method, "path": path, PEER: peer or Peer("127.0.0.1")}, receive, send)
+    await app({"type": "http", "method": method, "path": path, TARGET: path, PEER: peer or Peer("127.0.0.1")}, receive, send)
     start, body = sent
     headers = {name.decode(): value.decode() for name, value in start["headers"]}
     assert len(headers) == len(start["headers"])
@@ -132,7 +132,7 @@ async def call(app: Any, *, method: str = "GET", path: str = PATH, peer: Peer | 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "OPTIONS", "PROPFIND"])
 def test_the_subrequests_method_does_not_matter(stage: Stage, method: str) -> None:
     """A HEAD's Content-Length is what a GET's would be (RFC 9110, 8.6); the transport leaves its body out."""
-    app = DecisionsHttp(stage.world.house.auth_request, lambda: True)
+    app = DecisionsHttp(stage.world.house.http_doors, lambda: True)
     for ask in (Ask(stage.credential), Ask(), Ask(secrets=())):
         status, headers, body = stage.run(call(app, method=method, peer=nginx_peer(ask)))
         expected = stage.nginx(ask)
@@ -146,16 +146,20 @@ def test_the_subrequests_method_does_not_matter(stage: Stage, method: str) -> No
 
 
 @pytest.mark.parametrize(
-    "path", [f"{PATH}/", PATH.upper(), f"/x/..{PATH}", f"/{PATH}", f"{PATH}?", "/", "", "/v1/authz/forward-auth", "/v1/authz"]
+    "path",
+    [
+        *(f"{PATH}/", PATH.upper(), f"/x/..{PATH}", f"/{PATH}", f"{PATH}%3F", f"{PATH}#", f"http://watchword{PATH}", "/", "", "*"),
+        *("/v1/authz/forward-auth/", "/v1/authz/forward-auth/caddy", "/v1/authz/ext-authz", "/v1/authz/ext-authzx/", "/v1/authz"),
+    ],
 )
 def test_every_other_path_is_nothing(stage: Stage, path: str) -> None:
-    app = DecisionsHttp(stage.world.house.auth_request, lambda: True)
+    app = DecisionsHttp(stage.world.house.http_doors, lambda: True)
     status, _, body = stage.run(call(app, path=path, peer=nginx_peer(Ask(stage.credential))))
     assert (status, json.loads(body)["error"]["code"]) == (404, "not_found")
 
 
 def test_readiness_follows_the_house_and_liveness_does_not(stage: Stage) -> None:
     for ready, status in ((True, 200), (False, 503)):
-        app = DecisionsHttp(stage.world.house.auth_request, lambda ready=ready: ready)  # type: ignore[misc] # bound now
+        app = DecisionsHttp(stage.world.house.http_doors, lambda ready=ready: ready)  # type: ignore[misc] # bound now
         assert stage.run(call(app, path="/readyz"))[0] == status
         assert stage.run(call(app, path="/livez"))[0] == 200

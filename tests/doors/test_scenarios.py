@@ -98,7 +98,7 @@ async def envoy(world: World, ask: Ask) -> Told:
 
 
 async def nginx(world: World, ask: Ask) -> Told:
-    return read_answer(await world.house.auth_request.answer(nginx_peer(ask)))
+    return read_answer(await world.house.http_doors.auth_request.answer(nginx_peer(ask)))
 
 
 # ---- Setting up -----------------------------------------------------------------------------------------------------------

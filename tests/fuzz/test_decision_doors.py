@@ -1,6 +1,7 @@
 """The decision doors: what a stranger says instead of a caller, and what anybody can make a caller say."""
 
 import string
+from collections.abc import Callable
 from urllib.parse import quote
 
 from google.protobuf.message import DecodeError
@@ -14,6 +15,12 @@ from services.world import SECRET, USER
 from support.pki import Pki
 from support.rules import HOST, IDENTITY_HEADER
 from watchword.envoy import ext_authz_pb2 as wire
+from watchword_server.doors.passed_certificates import (
+    from_base64_der,
+    from_escaped_pem,
+    from_forwarded_client_cert,
+    from_traefik,
+)
 from watchword_server.doors.requests import presented, split_authority, split_url
 from watchword_server.errors import CallerRefusedError, RequestMalformedError
 from watchword_server.peer import Peer
@@ -55,7 +62,7 @@ headers = st.dictionaries(
 def test_a_stranger_is_refused_whatever_the_headers(stage: Stage, metadata: dict[str, tuple[str, ...]]) -> None:
     if metadata.get(SECRET_HEADER) == (SECRET,):
         del metadata[SECRET_HEADER]
-    answer = stage.run(stage.world.house.auth_request.answer(Peer("192.0.2.9", metadata=metadata)))
+    answer = stage.run(stage.world.house.http_doors.auth_request.answer(Peer("192.0.2.9", metadata=metadata)))
     assert answer.status in {401, 403}
 
 
@@ -64,15 +71,15 @@ def test_a_stranger_is_refused_whatever_the_headers(stage: Stage, metadata: dict
 def test_a_caller_is_answered_with_200_400_or_403(stage: Stage, metadata: dict[str, tuple[str, ...]], host: str) -> None:
     """The client's headers pass through a proxy that is known; an allow is the bypass application's."""
     said = {"x-original-method": ("GET",), "x-original-url": (f"https://{host}/page",), **metadata, SECRET_HEADER: (SECRET,)}
-    answer = stage.run(stage.world.house.auth_request.answer(Peer("192.0.2.9", metadata=said)))
+    answer = stage.run(stage.world.house.http_doors.auth_request.answer(Peer("192.0.2.9", metadata=said)))
     assert answer.status in {200, 400, 403}
     assert answer.status != 200 or BYPASS_HOST in said["x-original-url"][0]
 
 
 @tries(200)
-@given(certificates)
-def test_a_certificate_that_is_passed_is_one_or_is_unreadable(certificate: str) -> None:
-    shown = presented(certificate, {})
+@given(certificates, st.sampled_from([from_escaped_pem, from_base64_der, from_traefik, from_forwarded_client_cert]))
+def test_a_certificate_that_is_passed_is_one_or_is_unreadable(certificate: str, decode: Callable[[str], bytes]) -> None:
+    shown = presented(certificate, decode, {})
     assert shown.unreadable == (shown.certificate_der is None and certificate != "")
 
 

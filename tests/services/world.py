@@ -169,7 +169,7 @@ class World:
         }
         if credential is not None:
             metadata["x-client-cert"] = (quote(credential.pem),)
-        answer = await self.house.auth_request.answer(Peer("127.0.0.1", metadata=metadata))
+        answer = await self.house.http_doors.auth_request.answer(Peer("127.0.0.1", metadata=metadata))
         return Asked(answer.status, answer.headers, answer.body)
 
     def hold(self, name: str, *, after: bool = False, failure: Exception | None = None, times: int = 1) -> "Held":

@@ -3,11 +3,14 @@
 import json
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
-from watchword_server.doors import auth_request
-from watchword_server.doors.auth_request import AuthRequestDoor
-from watchword_server.peer import PEER
+from watchword_server.adapters.metrics import Metrics
+from watchword_server.doors import auth_request, ext_authz_http, forward_auth
+from watchword_server.doors.http_authz import HttpAuthzDoor
+from watchword_server.peer import PEER, TARGET
+from watchword_server.services.decisions import Decisions
+from watchword_server.services.rules_in_force import RulesInForce
 
 _Scope = MutableMapping[str, Any]
 _Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -15,19 +18,42 @@ _Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
-class DecisionsHttp:
-    """Routes by exact path; each contract has its own, none is guessed."""
+class HttpDoors:
+    """One door a contract."""
 
-    auth_request: AuthRequestDoor
+    auth_request: HttpAuthzDoor
+    forward_auth: HttpAuthzDoor
+    forward_auth_traefik: HttpAuthzDoor
+    ext_authz_http: HttpAuthzDoor
+
+    @classmethod
+    def make(cls, decisions: Decisions, rules: RulesInForce, metrics: Metrics) -> Self:
+        """All of them, asking the same decisions."""
+        return cls(
+            HttpAuthzDoor(auth_request.NAME, auth_request.read, decisions, rules, metrics),
+            HttpAuthzDoor(forward_auth.NAME, forward_auth.read, decisions, rules, metrics),
+            HttpAuthzDoor(forward_auth.TRAEFIK_NAME, forward_auth.read_traefik, decisions, rules, metrics),
+            HttpAuthzDoor(ext_authz_http.NAME, ext_authz_http.read, decisions, rules, metrics),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionsHttp:
+    """Routes by exact path, Envoy's by its prefix; each contract has its own, none is guessed."""
+
+    doors: HttpDoors
     is_ready: Callable[[], bool]
 
     async def __call__(self, scope: _Scope, receive: _Receive, send: _Send) -> None:
         """ASGI."""
         del receive  # no contract here has a body; uvicorn drops one that comes, and ours where HEAD was asked
+        target: str = scope[TARGET]
+        door = self._door(target.partition("?")[0])
+        if door is not None:
+            answer = await door.answer(scope[PEER], method=scope["method"], target=target)
+            await _respond(send, answer.status, answer.headers, answer.body)
+            return
         match scope["path"]:
-            case auth_request.PATH:
-                answer = await self.auth_request.answer(scope[PEER])
-                await _respond(send, answer.status, answer.headers, answer.body)
             case "/livez":
                 await _respond_json(send, 200, {"status": "ok"})
             case "/readyz":
@@ -35,6 +61,20 @@ class DecisionsHttp:
                 await _respond_json(send, 200 if ready else 503, {"status": "ready" if ready else "not_ready"})
             case path:
                 await _respond_json(send, 404, {"error": {"code": "not_found", "message": f"nothing is at `{path}`"}})
+
+    def _door(self, path: str) -> HttpAuthzDoor | None:
+        """By the path as it was written: no contract's proxy writes it otherwise."""
+        match path:
+            case auth_request.PATH:
+                return self.doors.auth_request
+            case forward_auth.PATH:
+                return self.doors.forward_auth
+            case forward_auth.TRAEFIK_PATH:
+                return self.doors.forward_auth_traefik
+            case _ if path.startswith(f"{ext_authz_http.PREFIX}/"):
+                return self.doors.ext_authz_http
+            case _:
+                return None
 
 
 async def _respond_json(send: _Send, status: int, body: Mapping[str, object]) -> None:

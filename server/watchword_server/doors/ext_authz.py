@@ -4,7 +4,6 @@ An empty CheckResponse means allow to Envoy, so the denial is what every path he
 exception. Only a caller nobody knows gets a gRPC error; Envoy denies that as well (`status_on_error`).
 """
 
-import json
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,8 @@ from watchword_server.adapters.metrics import Metrics
 from watchword_server.core.model import AccessRequest
 from watchword_server.core.rules import Caller
 from watchword_server.doors.callers import authenticate_caller
+from watchword_server.doors.denials import told_to_the_client
+from watchword_server.doors.passed_certificates import from_escaped_pem
 from watchword_server.doors.requests import CLIENT_ID_HEADER, CLIENT_SECRET_HEADER, access_request, presented
 from watchword_server.errors import CallerRefusedError, RequestMalformedError
 from watchword_server.peer import Peer
@@ -52,7 +53,7 @@ class ExtAuthzDoor:
             self.metrics.callers_refused.labels(_DOOR).inc()
             _log.warning(events.CALLER_REFUSED, door=_DOOR, peer=peer.address)
             raise
-        response = _denial("request_malformed", {})
+        response = _denial("request_malformed", {}, {})
         client_headers = _client_headers(request)
         try:
             asked, shown = _read(request, caller, client_headers)
@@ -63,7 +64,8 @@ class ExtAuthzDoor:
         if answer.decision.allowed:
             response = _allowance(answer, client_headers)
         else:
-            response = _denial(answer.decision.reason, answer.body, answer.headers)
+            accept = client_headers.get("accept", ())
+            response = _denial(answer.decision.reason, answer.body, answer.headers, accept=accept)
         self.metrics.decisions.labels(_DOOR, answer.decision.outcome.value, answer.decision.reason).inc()
         self.metrics.decision_seconds.labels(_DOOR).observe(time.perf_counter() - started)
         return response
@@ -81,7 +83,7 @@ def _read(request: wire.CheckRequest, caller: Caller, headers: Mapping[str, Sequ
         address=attributes.source.address.socket_address.address,
         headers=headers,
     )
-    return asked, presented(attributes.source.certificate, headers)
+    return asked, presented(attributes.source.certificate, from_escaped_pem, headers)
 
 
 def _client_headers(request: wire.CheckRequest) -> Mapping[str, Sequence[str]]:
@@ -110,19 +112,17 @@ def _allowance(answer: Answer, client_headers: Mapping[str, Sequence[str]]) -> w
     )
 
 
-def _denial(reason: str, body: Mapping[str, object], headers: Mapping[str, str] | None = None) -> wire.CheckResponse:
-    told = {
-        REASON: reason,
-        **(headers or {}),
-        "content-type": "application/json",
-        "cache-control": "no-store",
-    }
+def _denial(
+    reason: str, body: Mapping[str, object], headers: Mapping[str, str], *, accept: Sequence[str] = ()
+) -> wire.CheckResponse:
+    content_type, content = told_to_the_client(body or {"decision": "deny", "reason": reason}, accept=accept)
+    told = {REASON: reason, **headers, "content-type": content_type, "cache-control": "no-store"}
     return wire.CheckResponse(
         status=wire.Status(code=_PERMISSION_DENIED, message=reason),
         denied_response=wire.DeniedHttpResponse(
             status=wire.HttpStatus(code=403),
             headers=[_header(name, value) for name, value in told.items()],
-            body=json.dumps(body or {"decision": "deny", "reason": reason}) + "\n",
+            body=content.decode(),
         ),
     )
 

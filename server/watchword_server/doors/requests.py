@@ -2,16 +2,15 @@
 
 import ipaddress
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
-from urllib.parse import unquote_to_bytes
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
 
 from watchword_server.core.model import AccessRequest, Identity, IPAddress
 from watchword_server.core.rules import Assertion, Caller
 from watchword_server.doors.facts import reported_facts
+from watchword_server.doors.passed_certificates import MAX_CHARACTERS
 from watchword_server.errors import RequestMalformedError
 from watchword_server.services.resolving import Presented, ServiceCredential
 
@@ -25,7 +24,6 @@ EMAIL: Final = re.compile(r"(?:(?![@,;<>\"\\])[!-~]){1,64}@[A-Za-z0-9.-]{1,253}"
 _CREDENTIAL: Final = re.compile(r"(?!.*,)[!-~]{1,256}")  # a comma: several headers that a proxy joined
 _PORTS: Final = {"http": 80, "https": 443}
 _MAX_TARGET: Final = 16_384
-_MAX_CERTIFICATE_TEXT: Final = 64 * 1024
 
 
 def access_request(
@@ -85,21 +83,21 @@ def split_authority(authority: str) -> tuple[str, int | None]:
     return name, port
 
 
-def presented(certificate: str, headers: Mapping[str, Sequence[str]]) -> Presented:
-    """What a request shows for itself. `certificate`: URL-encoded PEM, as Envoy and nginx pass it; empty: none was presented.
+def presented(certificate: str, decode: Callable[[str], bytes], headers: Mapping[str, Sequence[str]]) -> Presented:
+    """What a request shows for itself. `certificate`: in the form that `decode` reads; empty: none was presented.
 
     Raises `RequestMalformedError` for a service token's headers that are there twice.
     """
     credential = _service_credential(headers)
     if not certificate:
         return Presented(service_credential=credential)
-    if len(certificate) > _MAX_CERTIFICATE_TEXT:
-        return Presented(unreadable=True, service_credential=credential)
     try:
-        parsed = x509.load_pem_x509_certificate(unquote_to_bytes(certificate))
+        if len(certificate) > MAX_CHARACTERS:
+            raise ValueError("no certificate is that long")
+        der = decode(certificate)
     except (ValueError, x509.InvalidVersion):
         return Presented(unreadable=True, service_credential=credential)
-    return Presented(certificate_der=parsed.public_bytes(Encoding.DER), service_credential=credential)
+    return Presented(certificate_der=der, service_credential=credential)
 
 
 def _service_credential(headers: Mapping[str, Sequence[str]]) -> ServiceCredential | None:

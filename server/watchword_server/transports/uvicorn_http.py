@@ -14,7 +14,7 @@ import uvicorn
 from cryptography import x509
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from watchword_server.peer import PEER, Peer
+from watchword_server.peer import PEER, TARGET, Peer
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -76,6 +76,7 @@ class _PeerProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._arrived()
         self._deadline(_BODY_SECONDS)
+        self.scope[TARGET] = self.url.decode("latin-1")  # type: ignore[typeddict-unknown-key] # a key of ours beside ASGI's
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
