@@ -148,7 +148,18 @@ def test_the_subrequests_method_does_not_matter(stage: Stage, method: str) -> No
 @pytest.mark.parametrize(
     "path",
     [
-        *(f"{PATH}/", PATH.upper(), f"/x/..{PATH}", f"/{PATH}", f"{PATH}%3F", f"{PATH}#", f"http://watchword{PATH}", "/", "", "*"),
+        *(
+            f"{PATH}/",
+            PATH.upper(),
+            f"/x/..{PATH}",
+            f"/{PATH}",
+            f"{PATH}%3F",
+            f"{PATH}#",
+            f"http://watchword{PATH}",
+            "/",
+            "",
+            "*",
+        ),
         *("/v1/authz/forward-auth/", "/v1/authz/forward-auth/caddy", "/v1/authz/ext-authz", "/v1/authz/ext-authzx/", "/v1/authz"),
     ],
 )
