@@ -31,6 +31,7 @@ from watchword_server.transports.grpc_aio import (
     UnaryMethod,
     server_credentials,
 )
+from watchword_server.transports.spop import SpopServer
 from watchword_server.transports.uvicorn_http import App, HttpServer, bind_tcp, bind_unix, only_the_owner, tls_context
 
 _log = structlog.get_logger(__name__)
@@ -47,7 +48,8 @@ class Server:
     addresses: dict[str, str] = field(default_factory=dict)
     _grpc: list[GrpcServer] = field(default_factory=list)
     _http: list[HttpServer] = field(default_factory=list)
-    _caller_sockets: dict[str, tuple[GrpcServer, HttpServer]] = field(default_factory=dict)
+    _spop: list[SpopServer] = field(default_factory=list)
+    _caller_sockets: dict[str, tuple[GrpcServer, HttpServer, SpopServer]] = field(default_factory=dict)
     _reconciling: asyncio.Lock = field(default_factory=asyncio.Lock)
     _tasks: set["asyncio.Task[None]"] = field(default_factory=set)
 
@@ -74,6 +76,7 @@ class Server:
         self.addresses["agents_http"] = await self._start_http(
             house.agents_http, agents.host, ports.take(agents.http_port), agents.tls
         )
+        self.addresses["decisions_spop"] = await self._start_spop(decisions.host, ports.take(decisions.spop_port), decisions.tls)
         local = HttpServer(house.operators.app, bind_unix(house.data_dir / OPERATORS_SOCKET_FILE), socket_name=OPERATORS_SOCKET)
         await local.start()
         self._http.append(local)
@@ -103,6 +106,7 @@ class Server:
         await asyncio.gather(
             *(server.stop(grace if house.connections else 1.0) for server in self._grpc),
             *(server.stop() for server in self._http),
+            *(server.stop() for server in self._spop),
         )
         with contextlib.suppress(StoreUnavailableError):
             await house.store.save_clock_floor(house.clock.now())
@@ -128,6 +132,14 @@ class Server:
         self._http.append(server)
         shown = f"[{host}]" if ":" in host else host
         return f"{'https' if tls else 'http'}://{shown}:{bound.getsockname()[1]}"
+
+    async def _start_spop(self, host: str, port: int, tls: Tls | None) -> str:
+        bound = bind_tcp(host, port)
+        server = SpopServer(self.house.spoe.answer, bound, tls=_http_tls(tls))
+        await server.start()
+        self._spop.append(server)
+        shown = f"[{host}]" if ":" in host else host
+        return f"{shown}:{bound.getsockname()[1]}"
 
     async def _start_grpc(
         self,
@@ -160,7 +172,7 @@ class Server:
                 except OSError as error:
                     _log.error(events.CALLER_SOCKET_FAILED, caller=name, error=str(error))
 
-    async def _open_caller_socket(self, name: str) -> tuple[GrpcServer, HttpServer]:
+    async def _open_caller_socket(self, name: str) -> tuple[GrpcServer, HttpServer, SpopServer]:
         house = self.house
         directory = house.data_dir / "callers"
         directory.mkdir(mode=0o700, exist_ok=True)
@@ -173,12 +185,14 @@ class Server:
         with only_the_owner():
             server.listen(f"unix:{path}", None)
         await server.start()
-        return server, http
+        spop = SpopServer(house.spoe.answer, bind_unix(directory / f"{name}.spop.sock"), socket_name=name)
+        await spop.start()
+        return server, http, spop
 
     async def _close_caller_socket(self, name: str) -> None:
-        server, http = self._caller_sockets.pop(name)
-        await asyncio.gather(server.stop(1.0), http.stop())
-        for kind in ("http", "grpc"):
+        server, http, spop = self._caller_sockets.pop(name)
+        await asyncio.gather(server.stop(1.0), http.stop(), spop.stop())
+        for kind in ("http", "grpc", "spop"):
             (self.house.data_dir / "callers" / f"{name}.{kind}.sock").unlink(missing_ok=True)
 
     async def _tick(self) -> None:

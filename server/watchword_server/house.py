@@ -30,6 +30,7 @@ from watchword_server.doors.operators.certificates import CertificateRoutes
 from watchword_server.doors.operators.devices import DeviceRoutes
 from watchword_server.doors.operators.rules import RuleRoutes
 from watchword_server.doors.operators.tokens import TokenRoutes
+from watchword_server.doors.spoe import SpoeDoor
 from watchword_server.services.answered import AnsweredChallenges
 from watchword_server.services.connections import Connections
 from watchword_server.services.decisions import Decisions
@@ -71,6 +72,7 @@ class House:
     agents_http: AgentsHttp
     ext_authz: ExtAuthzDoor
     http_doors: HttpDoors
+    spoe: SpoeDoor
     operators: OperatorsDoor
     decision_log: JsonLinesLog
     posture_log: JsonLinesLog
@@ -240,6 +242,7 @@ class House:
             ),
             ext_authz=ExtAuthzDoor(decisions, in_force, metrics),
             http_doors=HttpDoors.make(decisions, in_force, metrics),
+            spoe=SpoeDoor(decisions, in_force, metrics),
             operators=OperatorsDoor(
                 authentication=authentication,
                 rules=RuleRoutes(

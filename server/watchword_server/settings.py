@@ -66,7 +66,8 @@ class DecisionsListener(Listener):
     """The proxies' listener."""
 
     grpc_port: Port | None = Field(None, description="ext_authz; 0: any free port; unset: counted from `port`")
-    http_port: Port | None = Field(None, description="auth_request; 0: any free port; unset: counted from `port`")
+    http_port: Port | None = Field(None, description="auth_request, forward auth; 0: any free port; unset: counted from `port`")
+    spop_port: Port | None = Field(None, description="HAProxy's SPOE; 0: any free port; unset: counted from `port`")
     log_query: bool = Field(
         default=False, description="the decision log tells queries, which carry secrets: reset links, signed URLs, tokens"
     )

@@ -139,9 +139,9 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WatchwordServe
 
 def test_ports_count_up_from_the_first_in_a_fixed_order_and_one_that_is_set_moves_no_other(running: WatchwordServer) -> None:
     endpoints = running.endpoints
-    addresses = (endpoints.operators, endpoints.decisions_http, endpoints.agents, endpoints.agents_http)
+    addresses = (endpoints.operators, endpoints.decisions_http, endpoints.agents, endpoints.agents_http, endpoints.decisions_spop)
     first, *others = map(port_of, addresses)
-    assert others == [first + 1, first + 3, first + 4]
+    assert others == [first + 1, first + 3, first + 4, first + 5]
     assert port_of(endpoints.decisions_grpc) == SET_PORT
 
 
@@ -151,13 +151,15 @@ def test_port_0_takes_free_ones(tmp_path: Path) -> None:
         endpoints = Endpoints.parse(program.wait_for_line())
         assert httpx.get(f"{endpoints.operators}/readyz").status_code == 200
     ports = {port_of(getattr(endpoints, name)) for name in Endpoints.__slots__ if name != "account_id"}
-    assert len(ports) == 5
+    assert len(ports) == 6
     assert 0 not in ports
 
 
-@pytest.mark.parametrize("taken", range(5), ids=["operators", "decisions_http", "decisions_grpc", "agents", "agents_http"])
+@pytest.mark.parametrize(
+    "taken", range(6), ids=["operators", "decisions_http", "decisions_grpc", "agents", "agents_http", "decisions_spop"]
+)
 def test_a_port_that_is_taken_is_named_and_the_data_directory_is_let_go(tmp_path: Path, taken: int) -> None:
-    first = free_ports(5)[0]
+    first = free_ports(6)[0]
     with socket.socket() as squatter:
         squatter.bind(("127.0.0.1", first + taken))
         squatter.listen()

@@ -19,8 +19,8 @@ def render(shipped: str, substitutions: Mapping[str, str]) -> str:
     """The text of `deploy/<shipped>` with each address or path replaced.
 
     A key is a literal of the shipped file: an absolute path that ends where it ends there, `host:port`, `host` or `:port`, or
-    Envoy's `address: host, port_value: port`. A value is of the same kind. Raises `ValueError` for anything else, for a key that the file
-    does not hold, and for an absolute path or address of the file that stays as it is.
+    Envoy's `address: host, port_value: port`. A value is of the same kind. Raises `ValueError` for anything else, for a key that
+    the file does not hold, and for an absolute path or address of the file that stays as it is.
     """
     for key, value in substitutions.items():
         if not any(kind.fullmatch(key) and kind.fullmatch(value) for kind in (_PATH, _ADDRESS)):

@@ -7,6 +7,7 @@ with envoy(setup) as proxy:
 import base64
 import contextlib
 import hashlib
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -122,7 +123,7 @@ def caddy(setup: ProxySetup) -> Iterator[RunningProxy]:
             render(
                 "caddy/Caddyfile",
                 {
-                    "0.0.0.0": "127.0.0.1",  # noqa: S104 - what the file says
+                    "0.0.0.0": "127.0.0.1",
                     ":443": f":{port}",
                     "127.0.0.1:8080": setup.application,
                     "127.0.0.1:7401": setup.decisions,
@@ -180,6 +181,43 @@ def traefik(setup: ProxySetup) -> Iterator[RunningProxy]:
             yield proxy
 
 
+@contextlib.contextmanager
+def haproxy(setup: ProxySetup) -> Iterator[RunningProxy]:
+    """Real HAProxy with `deploy/haproxy/`."""
+    port = free_port()
+    with _directory() as directory:
+        spoe = directory / "spoe.conf"
+        spoe.write_text((DEPLOY / "haproxy/spoe.conf").read_text())
+        users = directory / "users.cfg"
+        lines = [f"    user {name} insecure-password {_escaped(password)}" for name, password in setup.users.items()]
+        users.write_text("\n".join(["userlist staff", *lines, ""]))
+        files = _common_files(directory, setup)
+        (directory / "server.pem.key").symlink_to(files.pop("/etc/watchword/tls/server.key"))
+        configuration = directory / "haproxy.cfg"
+        configuration.write_text(
+            render(
+                "haproxy/haproxy.cfg",
+                {
+                    "0.0.0.0:443": f"127.0.0.1:{port}",
+                    "127.0.0.1:8080": setup.application,
+                    "127.0.0.1:7405": setup.decisions,
+                    "/etc/watchword/haproxy/spoe.conf": str(spoe),
+                    **files,
+                },
+            )
+        )
+        arguments = ("-db", "-f", configuration, "-f", users)
+        secret = {"WATCHWORD_CALLER_SECRET": setup.caller_secret}
+        with Program([program("haproxy"), *arguments], name="haproxy", directory=directory, environment=secret) as running:
+            running.wait_for_port(port)
+            yield RunningProxy(port, setup, running)
+
+
+def _escaped(word: str) -> str:
+    """As one word of HAProxy's configuration."""
+    return re.sub(r"([\\ '\"#])", r"\\\1", word)
+
+
 def _is_configured(proxy: RunningProxy) -> bool:
     """Traefik listens before it has read its routers: it ends handshakes, then answers 404."""
     try:
@@ -215,8 +253,8 @@ def _common_files(directory: Path, setup: ProxySetup, *, users: str | None = Non
 
 def _bcrypt_password(password: str) -> str:
     """The only scheme that Caddy reads, in its cheapest form."""
-    arguments = [program("caddy"), "hash-password", "--algorithm", "bcrypt", "--bcrypt-cost", "4", "--plaintext", password]
-    return run(arguments).stdout.strip()
+    options = ("--algorithm", "bcrypt", "--bcrypt-cost", "4", "--plaintext", password)
+    return run([program("caddy"), "hash-password", *options]).stdout.strip()
 
 
 def _sha_password(password: str) -> str:

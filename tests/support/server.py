@@ -29,6 +29,7 @@ class Endpoints:
     decisions_grpc: str
     agents: str
     agents_http: str
+    decisions_spop: str
     account_id: str
 
     @classmethod

@@ -12,7 +12,7 @@ from urllib.parse import unquote_to_bytes
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-MAX_CHARACTERS: Final = 64 * 1024
+MAX_LENGTH: Final = 64 * 1024  # characters or bytes
 _PAIR: Final = re.compile(r'([A-Za-z]+)=(?:"((?:[^"\\]|\\.)*)"|([^",;=]*))(;|,|\Z)')
 
 

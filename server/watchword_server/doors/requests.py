@@ -3,16 +3,18 @@
 import ipaddress
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import Final, TypeVar
 
 from cryptography import x509
 
 from watchword_server.core.model import AccessRequest, Identity, IPAddress
 from watchword_server.core.rules import Assertion, Caller
 from watchword_server.doors.facts import reported_facts
-from watchword_server.doors.passed_certificates import MAX_CHARACTERS
+from watchword_server.doors.passed_certificates import MAX_LENGTH, from_der
 from watchword_server.errors import RequestMalformedError
 from watchword_server.services.resolving import Presented, ServiceCredential
+
+_Text = TypeVar("_Text", str, bytes)
 
 CLIENT_ID_HEADER: Final = "cf-access-client-id"
 CLIENT_SECRET_HEADER: Final = "cf-access-client-secret"  # noqa: S105 - a name of a header
@@ -88,11 +90,20 @@ def presented(certificate: str, decode: Callable[[str], bytes], headers: Mapping
 
     Raises `RequestMalformedError` for a service token's headers that are there twice.
     """
+    return _presented(certificate, decode, headers)
+
+
+def presented_der(certificate: bytes, headers: Mapping[str, Sequence[str]]) -> Presented:
+    """As `presented`, for a contract that passes the certificate's own bytes."""
+    return _presented(certificate, from_der, headers)
+
+
+def _presented(certificate: _Text, decode: Callable[[_Text], bytes], headers: Mapping[str, Sequence[str]]) -> Presented:
     credential = _service_credential(headers)
     if not certificate:
         return Presented(service_credential=credential)
     try:
-        if len(certificate) > MAX_CHARACTERS:
+        if len(certificate) > MAX_LENGTH:
             raise ValueError("no certificate is that long")
         der = decode(certificate)
     except (ValueError, x509.InvalidVersion):

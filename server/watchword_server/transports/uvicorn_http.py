@@ -47,7 +47,7 @@ class _PeerProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         self._expect_head()
         connection = _Connection(
-            address=self.client[0] if self.client else "unix", subject_alternative_names=_certificate_names(transport)
+            address=self.client[0] if self.client else "unix", subject_alternative_names=certificate_names(transport)
         )
         application = self.app
 
@@ -227,7 +227,8 @@ def _saying(where: str, error: OSError) -> OSError:
     return OSError(error.errno or 0, f"{where}: {error.strerror or error}")
 
 
-def _certificate_names(transport: asyncio.Transport) -> tuple[str, ...]:
+def certificate_names(transport: asyncio.Transport) -> tuple[str, ...]:
+    """The subject alternative names of the client certificate of a TLS connection, URIs and DNS names; it is verified."""
     tls = transport.get_extra_info("ssl_object")
     der = None if tls is None else tls.getpeercert(binary_form=True)
     if not der:
