@@ -4,6 +4,7 @@ A helper is a module of `watchword_agent.native`, which uses nothing but the sta
 answers each request by `{"ok": …}` or `{"error": {"code": …, "detail": …}}`, and ends when its standard input does.
 """
 
+import atexit
 import contextlib
 import json
 import os
@@ -66,6 +67,7 @@ class HelperProcess:
             )
         except OSError as error:
             raise CollectionFailedError("helper_unavailable", f"cannot start the helper `{helper}`: {error.strerror}") from error
+        _RUNNING.add(self)
         self._stdin: IO[bytes] = self._process.stdin  # type: ignore[assignment]  # pipes, as asked for
         self._stdout: IO[bytes] = self._process.stdout  # type: ignore[assignment]
         self._answers: queue.Queue[bytes] = queue.Queue()
@@ -111,9 +113,16 @@ class HelperProcess:
             self._process.kill()
             self._process.wait()
         finally:
-            if sys.platform != "win32":
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.killpg(self._process.pid, signal.SIGKILL)
+            self.kill()
+
+    def kill(self) -> None:
+        """Ends it and what it started, at once and without waiting."""
+        _RUNNING.discard(self)
+        if sys.platform == "win32":
+            self._process.kill()
+        else:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
 
     def _understood(self, answer: bytes) -> dict[str, Any]:
         try:
@@ -139,6 +148,16 @@ class HelperProcess:
             while line := self._stdout.readline(_MAX_ANSWER_BYTES):
                 self._answers.put(line)
         self._answers.put(b"")
+
+
+_RUNNING: Final[set[HelperProcess]] = set()
+
+
+@atexit.register
+def _kill_all() -> None:
+    """A helper that hangs in a library does not notice that nobody listens any more, and would outlive the agent."""
+    for process in tuple(_RUNNING):
+        process.kill()
 
 
 def requests_of(helper: str, requests: Sequence[Mapping[str, Any]], helpers: Helpers) -> list[dict[str, Any]]:

@@ -2,16 +2,16 @@
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 
 from watchword.v1 import posture_pb2 as pb
 from watchword_agent.device_key import DeviceKey
 from watchword_agent.errors import DeviceKeyError
+from watchword_agent.worker import Worker
 
 _T = TypeVar("_T")
 # One: a TPM does one thing at a time, and while one call hangs no second one starts.
-_WORKER: Final = ThreadPoolExecutor(max_workers=1, thread_name_prefix="device-key")
+_WORKER: Final = Worker("device-key")
 
 
 async def signed(key: DeviceKey, payload_type: str, payload: bytes, *, timeout_seconds: float) -> pb.SignedEnvelope:
@@ -26,7 +26,7 @@ async def beside(use: Callable[[], _T], *, timeout_seconds: float) -> _T:
     """
     try:
         async with asyncio.timeout(timeout_seconds):
-            return await asyncio.get_running_loop().run_in_executor(_WORKER, use)
+            return await _WORKER.run(use)
     except TimeoutError as error:
         raise DeviceKeyError(
             f"what keeps the device key did not answer within {timeout_seconds:g} s: is the TPM busy, or used by a program that "

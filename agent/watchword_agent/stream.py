@@ -5,7 +5,6 @@ import contextlib
 import dataclasses
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, NoReturn
@@ -52,6 +51,7 @@ from watchword_agent.settings import Settings
 from watchword_agent.signing import beside, signed
 from watchword_agent.status import StatusFile
 from watchword_agent.watch import StoreWatch
+from watchword_agent.worker import Worker
 
 _INBOX_SIZE: Final = 64
 _LONGEST_HINT_SECONDS: Final = 3600.0  # of the server, when to come back
@@ -111,7 +111,7 @@ class AttestStream:
         self._refusal = Backoff(settings.refused_base_seconds, settings.refused_cap_seconds, uniform)
         self._check_set = CheckSet()
         self._verdicts: dict[str, tuple[bool, str]] = {}
-        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="collect")  # one that hangs lets no other start
+        self._worker = Worker("collect")
         self._inbox: asyncio.Queue[pb.AttestResponse | _End] = asyncio.Queue(_INBOX_SIZE)
         self._store_changed = False
         self._news = asyncio.Event()
@@ -123,18 +123,15 @@ class AttestStream:
 
     async def run(self) -> NoReturn:
         """Attests for as long as it is let."""
-        try:
-            while True:
-                end = await self._one_stream()
-                if end.at_once:
-                    log.info(log.Event.DISCONNECTED, code=end.code)
-                    continue
-                delay = self._delay_after(end)
-                log.warning(log.Event.DISCONNECTED, code=end.code, detail=end.detail or None, retry_seconds=delay)
-                self._status.troubled(end.code, end.detail, retry_seconds=delay, connected=False)
-                await asyncio.sleep(delay)
-        finally:
-            self._worker.shutdown(wait=False, cancel_futures=True)
+        while True:
+            end = await self._one_stream()
+            if end.at_once:
+                log.info(log.Event.DISCONNECTED, code=end.code)
+                continue
+            delay = self._delay_after(end)
+            log.warning(log.Event.DISCONNECTED, code=end.code, detail=end.detail or None, retry_seconds=delay)
+            self._status.troubled(end.code, end.detail, retry_seconds=delay, connected=False)
+            await self._pause(delay)
 
     async def _one_stream(self) -> _End:
         session = Session(
@@ -249,14 +246,14 @@ class AttestStream:
         return pb.AttestRequest(envelope=envelope)
 
     async def _collect(self, task: Collect) -> Collected:
-        loop, checks = asyncio.get_running_loop(), task.check_set.checks
+        checks, collector = task.check_set.checks, self._collector
         try:
             async with asyncio.timeout(self._settings.collection_timeout_seconds):
                 # Watched first: what changes while it is being collected is noticed.
-                await self._watch.update(await loop.run_in_executor(self._worker, self._collector.watched, checks))
-                return await loop.run_in_executor(self._worker, self._collector.collect, checks, task.binding)
+                await self._watch.update(await self._worker.run(lambda: collector.watched(checks)))
+                return await self._worker.run(lambda: collector.collect(checks, task.binding))
         except TimeoutError:
-            return self._collector.timed_out(checks)
+            return collector.timed_out(checks)
 
     async def _write(self, call: _Call, request: pb.AttestRequest) -> None:
         try:
@@ -271,6 +268,12 @@ class AttestStream:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(min(seconds, _LONGEST_WAIT_SECONDS)):
                 await self._news.wait()
+
+    async def _pause(self, seconds: float) -> None:
+        """Sleeps by the clock that runs on while the machine sleeps: who wakes up long after is not made to wait once more."""
+        due = self._clock() + seconds
+        while (left := due - self._clock()) > 0:  # noqa: ASYNC110 -- there is nothing to be told of
+            await asyncio.sleep(min(left, _LONGEST_WAIT_SECONDS))
 
     def _delay_after(self, end: _End) -> float:
         if end.retry_after_seconds > 0:  # the server knows best; spread, as all its devices may have heard the same

@@ -16,6 +16,7 @@ from watchword_agent.file_events import Change, FileEvents, open_file_events
 from watchword_agent.helper_process import Helpers
 from watchword_agent.store_events import StoreEvents
 from watchword_agent.stores.base import Watched
+from watchword_agent.worker import Worker
 
 _DEBOUNCE_SECONDS: Final = 0.01  # at most this long for what belongs together; a removal waits for nothing
 _LOOK_AGAIN_SECONDS: Final = 5.0  # for what raises no event: mounts, network file systems
@@ -37,6 +38,7 @@ class StoreWatch:
     def __init__(self, helpers: Helpers | None = None) -> None:
         self._stores = StoreEvents(helpers or Helpers(), self._store_changed)
         self._store_told = False
+        self._worker = Worker("survey")
         self._paths: frozenset[str] = frozenset()
         self._seen: Mapping[str, tuple[object, ...]] | None = {}  # None: an event counts even if nothing looks different
         self._names: frozenset[str] = frozenset()  # what events are of interest
@@ -52,7 +54,7 @@ class StoreWatch:
         paths = watched.files
         if paths == self._paths:
             return
-        view = await asyncio.to_thread(survey, paths)
+        view = await self._survey(paths)
         self._paths, self._seen = paths, view.marks
         self._disturbed.set()
 
@@ -67,7 +69,7 @@ class StoreWatch:
                     self._store_told = False
                     changed()
                 paths = self._paths
-                view = await asyncio.to_thread(survey, paths)
+                view = await self._survey(paths)
                 if paths is not self._paths:
                     continue
                 if view.marks != self._seen:
@@ -86,6 +88,9 @@ class StoreWatch:
             if events is not None:
                 await events.close()
             await self._stores.close()
+
+    async def _survey(self, paths: frozenset[str]) -> View:
+        return await self._worker.run(lambda: survey(paths))
 
     def _open_events(self, directories: Mapping[str, tuple[int, int]]) -> FileEvents | None:
         if not directories:
