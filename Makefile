@@ -8,8 +8,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PROTOS := proto/watchword/v1/posture.proto proto/watchword/envoy/ext_authz.proto
 WORKERS ?= auto
-APT_PROGRAMS := nginx haproxy curl openssl certutil:libnss3-tools softhsm2-util:softhsm2 pkcs11-tool:opensc
-BENCHMARKS := decide language evidence revocation load peers
+APT_PROGRAMS := nginx haproxy curl openssl certutil:libnss3-tools softhsm2-util:softhsm2 pkcs11-tool:opensc cc:build-essential
+BENCHMARKS := decide language evidence revocation agent load peers
 
 .PHONY: demo test test-deps test-platforms bench check soak format proto clean
 

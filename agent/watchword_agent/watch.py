@@ -19,7 +19,7 @@ from watchword_agent.stores.base import Watched
 from watchword_agent.worker import Worker
 
 _DEBOUNCE_SECONDS: Final = 0.01  # at most this long for what belongs together; a removal waits for nothing
-_LOOK_AGAIN_SECONDS: Final = 5.0  # for what raises no event: mounts, network file systems
+_LOOK_AGAIN_SECONDS: Final = 15.0  # for what raises no event: mounts, network file systems
 _POLL_SECONDS: Final = 1.0  # where the system grants no watches
 _MAX_LINKS: Final = 40  # as the kernel
 

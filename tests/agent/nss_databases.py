@@ -1,6 +1,9 @@
 """Real NSS databases, made with certutil and pk12util."""
 
+import sqlite3
 import subprocess
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, pkcs12
@@ -41,6 +44,17 @@ class NssDatabase:
         pem = self.directory.parent / "certificate.pem"
         pem.write_bytes(client.pem)
         self._certutil("-A", "-n", nickname, "-t", ",,", "-a", "-i", str(pem), "-f", str(self._password_file))
+
+    def add_thousand(self, others: Sequence[Credential]) -> None:
+        """A thousand certificates more beside the first one there is, by SQL as certutil writes them: its calls take minutes."""
+        with closing(sqlite3.connect(self.directory / "cert9.db")) as connection, connection:
+            columns = [row[1] for row in connection.execute("PRAGMA table_info(nssPublic)")]
+            (row,) = connection.execute("SELECT * FROM nssPublic WHERE a0 = x'00000001' LIMIT 1").fetchall()
+            marks = ", ".join("?" * len(columns))
+            for number in range(1000):
+                values = dict(zip(columns, row, strict=True)) | {"id": 10_000 + number, "a11": others[number % len(others)].der}
+                values |= {"a101": number.to_bytes(4, "big")}
+                connection.execute(f"INSERT INTO nssPublic VALUES ({marks})", tuple(values.values()))
 
     def delete(self, nickname: str) -> None:
         """A certificate with its key."""

@@ -237,7 +237,7 @@ def test_a_missing_certificate_beside_its_key_is_missing(tmp_path: Path, client:
 
 def test_files_without_a_certificate_hold_none(tmp_path: Path, client: Credential) -> None:
     key = put(tmp_path / "client.key", key_pem(client.key))
-    assert failure(key) == ("no_certificate", f"`{tmp_path}/client.key`")
+    assert failure(key) == ("no_certificate", f"`{tmp_path}/client.key` holds a private key and no certificate")
     code, detail = failure(put(tmp_path / "client.der", client.der))
     assert code == "no_certificate"
     assert "openssl x509 -inform DER" in detail
@@ -246,7 +246,7 @@ def test_files_without_a_certificate_hold_none(tmp_path: Path, client: Credentia
 @pytest.mark.parametrize("before", [True, False])
 def test_another_reason_tells_more_than_missing(tmp_path: Path, before: bool) -> None:
     paths: list[Path | str] = [tmp_path / "missing.pem", tmp_path]
-    assert failure(*(reversed(paths) if before else paths)) == ("not_a_file", f"`{tmp_path}`")
+    assert failure(*(reversed(paths) if before else paths)) == ("not_a_file", f"`{tmp_path}` is a directory")
     assert failure(tmp_path / "missing.pem", "/etc/${serial_number}.pem")[0] == "variable_unavailable"
 
 

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import datetime as dt
-import os
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -152,7 +151,7 @@ async def test_who_slept_through_a_pause_is_not_made_to_wait_once_more(device: D
     assert slept == [30.0, 30.0]
 
 
-@pytest.mark.skipif(os.name == "nt", reason="signals and C")
+@pytest.mark.needs_program("cc")
 async def test_a_store_that_hangs_keeps_neither_the_agent_nor_a_helper_from_ending(server: FakeServer, tmp_path: Path) -> None:
     """SIGTERM ends it at once, and nothing is left behind."""
     library, marker = _hanging_library(tmp_path), tmp_path / "begun"

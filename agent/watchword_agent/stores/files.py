@@ -67,14 +67,15 @@ def read(path: str) -> Content:
     try:
         if _is_forbidden(os.path.realpath(path)):
             raise CollectionFailedError("path_invalid", f"`{path}` leads to no place for certificates")
-        if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116 -- one way to do it throughout
-            raise CollectionFailedError("not_a_file", f"`{path}`")  # before opening: opening a device can have effects
+        mode = os.stat(path).st_mode  # noqa: PTH116 -- one way to do it throughout
+        if not stat.S_ISREG(mode):  # before opening: opening a device can have effects
+            raise CollectionFailedError("not_a_file", f"`{path}` is {_kind(mode)}")
         # The file may have become something else since: O_NONBLOCK, so that opening a FIFO returns, and a second look.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
         with os.fdopen(descriptor, "rb") as file:
             found = os.fstat(descriptor)
             if not stat.S_ISREG(found.st_mode):
-                raise CollectionFailedError("not_a_file", f"`{path}`")
+                raise CollectionFailedError("not_a_file", f"`{path}` is {_kind(found.st_mode)}")
             data = file.read(MAX_FILE_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise CollectionFailedError("path_missing", f"`{path}`") from error
@@ -83,6 +84,14 @@ def read(path: str) -> Content:
     if len(data) > MAX_FILE_BYTES:
         raise CollectionFailedError("file_too_large", f"`{path}` has more than {MAX_FILE_BYTES} bytes")
     return Content(data, exposed=_is_exposed(found))
+
+
+def _kind(mode: int) -> str:
+    if stat.S_ISDIR(mode):
+        return "a directory"
+    if stat.S_ISFIFO(mode):
+        return "a FIFO"
+    return "a socket" if stat.S_ISSOCK(mode) else "a device"
 
 
 def _is_exposed(found: os.stat_result) -> bool:

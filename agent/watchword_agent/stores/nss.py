@@ -1,7 +1,6 @@
 """Certificates and keys in NSS databases: presence from their files, signatures by libnss3 in a helper."""
 
 import contextlib
-import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -119,7 +118,7 @@ class _Database:
         """See `Signer`. The helper starts with the first signature, and stays for the others of this look."""
         try:
             process = self._opened()
-            told = process.ask({"op": "sign", "sha256": hashlib.sha256(der).hexdigest(), "statement": base64_of(statement)})
+            told = process.ask({"op": "sign", "der": base64_of(der), "statement": base64_of(statement)})
         except CollectionFailedError as failure:
             state = _STATES.get(failure.code, pb.PRIVATE_KEY_STATE_FAILED)
             raise SigningFailedError(f"`{self.directory}`: {failure.detail}", state) from failure

@@ -69,7 +69,9 @@ def read_database(directory: str) -> DatabaseContents:
         )
     ids, trouble = set[bytes](), ""
     try:
-        ids = {row[0] for row in _rows(keys, "nssPrivate", (_ID,), _PRIVATE_KEYS)} if keys.name in names else set()
+        if keys.name not in names:
+            raise CollectionFailedError("store_incomplete", f"`{keys}` is missing: restore it, or make the database anew")
+        ids = {row[0] for row in _rows(keys, "nssPrivate", (_ID,), _PRIVATE_KEYS)}
     except CollectionFailedError as failure:
         trouble = failure.detail
     found = tuple(

@@ -45,7 +45,13 @@ class PemStore:
             except CollectionFailedError as failure:
                 troubles.append(failure)
         if not certificates:
-            raise _most_telling(troubles or [CollectionFailedError("no_certificate", f"`{place}`") for place in places])
+            raise _most_telling(
+                troubles
+                or [
+                    CollectionFailedError("no_certificate", f"`{place}` holds a private key and no certificate")
+                    for place in places
+                ]
+            )
         return Contents(tuple(_matched(list(certificates.values()), keys, troubles)), tuple(troubles), explicit=True)
 
     def watched(self, places: Sequence[str], visit: Visit) -> Watched:

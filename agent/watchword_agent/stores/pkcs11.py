@@ -7,12 +7,14 @@ from typing import Any, Final
 
 from watchword_agent.errors import CollectionFailedError
 from watchword_agent.helper_process import HelperProcess
+from watchword_agent.identity import monotonic_seconds
 from watchword_agent.stores.base import Contents, Found, Visit, Watched
 from watchword_agent.stores.passwords import TOKEN_PREFIX
 from watchword_agent.stores.pkcs11_uri import TokenUri, parse
 from watchword_agent.stores.token import Token, WrongPins
 
 _HELPER: Final = "pkcs11"
+_SILENCE_SECONDS: Final = 60.0
 # Of what is told where nothing was found, the least telling: a token that is there, one that is not, a library that is not.
 _LITTLE: Final = ("token_not_initialized", "no_certificate", "token_missing", "module_missing")
 
@@ -22,6 +24,7 @@ class Pkcs11Store:
 
     def __init__(self) -> None:
         self._wrong_pins = WrongPins()
+        self._silent_until: dict[Path, float] = {}  # libraries that hung; a dozen checks need not wait for each of them anew
 
     def look(self, places: Sequence[str], visit: Visit) -> Contents:
         """See `CertificateStore`."""
@@ -35,7 +38,7 @@ class Pkcs11Store:
             if not meaning:
                 continue
             try:
-                library = _Library.open(module, visit)
+                library = self._opened(module, visit)
             except CollectionFailedError as failure:
                 troubles.append(failure)
                 continue
@@ -54,6 +57,17 @@ class Pkcs11Store:
         if not found and troubles:
             raise min(troubles, key=lambda trouble: _LITTLE.index(trouble.code) if trouble.code in _LITTLE else -1)
         return Contents(tuple(found), tuple(troubles), explicit=True)
+
+    def _opened(self, module: Path, visit: Visit) -> "_Library":
+        if monotonic_seconds() < self._silent_until.get(module, 0.0):
+            detail = f"`{module}` did not answer a moment ago: it is asked again after {_SILENCE_SECONDS:g} s"
+            raise CollectionFailedError("helper_timeout", detail)
+        try:
+            return _Library.open(module, visit)
+        except CollectionFailedError as failure:
+            if failure.code == "helper_timeout":
+                self._silent_until[module] = monotonic_seconds() + _SILENCE_SECONDS
+            raise
 
     def watched(self, places: Sequence[str], visit: Visit) -> Watched:
         """See `CertificateStore`: PINs, libraries, and which tokens they tell of."""
