@@ -51,8 +51,9 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who did it. `kind`: `api_token`, `host` (the owner of the local socket), `oidc`, `device`, `enrollment_token`, `server`,
-    `nobody`. `address` is where the request came from, as the server saw it.
+    """Who did it, and from where, as the server saw it.
+
+    `kind`: `api_token`, `host` (the owner of the local socket), `oidc`, `device`, `enrollment_token`, `server`, `nobody`.
     """
 
     kind: str

@@ -10,7 +10,9 @@ import structlog
 
 from watchword.v1 import posture_pb2 as wire
 from watchword_server import events
+from watchword_server.acting import acting
 from watchword_server.adapters.metrics import Metrics
+from watchword_server.core.audit import Actor
 from watchword_server.core.certificates.parsed import parse_issuer
 from watchword_server.core.model import Check, Device, DeviceId, Trust
 from watchword_server.core.session import (
@@ -112,7 +114,8 @@ class AgentDoor:
                 second = await _next(requests)
                 if second is None or second.WhichOneof("message") != "envelope":
                     raise ProtocolViolationError("a challenge is answered with an envelope")
-                device = await self.enrollment.finish(challenge, codec.envelope_from(second.envelope))
+                with acting(Actor("enrollment_token", challenge.token_id, address=peer.address)):
+                    device = await self.enrollment.finish(challenge, codec.envelope_from(second.envelope))
         except EnrollmentRefusedError as refusal:
             correlation_id = self.fresh_bytes(6).hex()
             _log.warning(events.ENROLLMENT_REFUSED, reason=refusal.reason, correlation_id=correlation_id, peer=peer.address)
