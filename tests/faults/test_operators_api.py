@@ -31,6 +31,9 @@ ROUTES: Final[tuple[tuple[str, str, dict[str, Any] | None, str], ...]] = (  # me
     ("GET", "/certificates", None, "read"),
     ("GET", "/enrollment-tokens", None, "read"),
     ("GET", "/service-tokens", None, "read"),
+    ("GET", "/revisions", None, "read"),
+    ("GET", "/revisions/999999", None, "read"),
+    ("POST", "/revisions/999999/rollback", {}, "write"),
     ("POST", f"/devices/{NOBODY}/revoke", {}, "write"),
     ("POST", f"/devices/{NOBODY}/approve", {}, "write"),
     ("POST", f"/devices/{NOBODY}/clear-clone", {}, "write"),
@@ -40,6 +43,7 @@ ROUTES: Final[tuple[tuple[str, str, dict[str, Any] | None, str], ...]] = (  # me
     ("POST", "/rules/apply", {"document": {}, "dry_run": True}, "write"),
     ("POST", "/enrollment-tokens", {}, "write"),
     ("POST", "/service-tokens/nobody/credential", {}, "write"),
+    ("GET", "/audit", None, "admin"),
     ("GET", "/tokens", None, "admin"),
     ("POST", "/tokens", {"role": "read"}, "admin"),
     ("DELETE", "/tokens/AAAAAAAAAAAAAAAA", None, "admin"),
@@ -118,7 +122,8 @@ async def test_this_list_of_routes_is_whole(tmp_path: Path, pki: Pki) -> None:
     """A new route has to say here who may."""
     async with World.open(tmp_path, pki) as world:
         door = world.house.operators
-        routers = [part.router(door.authentication) for part in (door.rules, door.devices, door.tokens, door.certificates)]
+        parts = (door.rules, door.devices, door.tokens, door.certificates, door.audit)
+        routers = [part.router(door.authentication) for part in parts]
     served = [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
     assert len(served) == len(ROUTES)
     for method, path, _, _ in ROUTES:
