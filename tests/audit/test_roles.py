@@ -39,7 +39,7 @@ async def test_a_role_that_is_not_enough_changes_nothing_and_is_recorded(office:
     assert made.status_code == 403
     [record] = await office.records(before)
     assert (record["action"], record["actor"]["name"], record["address"]) == ("authorization.refused", "the write", ADDRESS)
-    assert record["details"] == {"reason": "role", "role": "write", "needed": "admin", "count": 1}
+    assert record["details"] == {"reason": "role_insufficient", "role": "write", "needed": "admin", "count": 1}
 
 
 async def test_a_new_server_has_no_credentials(tmp_path: Path, pki: Pki) -> None:

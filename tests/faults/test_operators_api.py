@@ -76,7 +76,10 @@ class Scene:
 
     def state(self) -> object:
         """Everything a request could have changed."""
-        return [self.operators.call("GET", path) for path in ("/devices", "/enrollment-tokens", "/tokens")], self.revision()
+        found = [self.operators.call("GET", path) for path in ("/devices", "/enrollment-tokens", "/tokens")]
+        for token in found[-1]["tokens"]:
+            del token["last_used_at"]
+        return found, self.revision()
 
     def revision(self) -> object:
         """The rules revision in force."""

@@ -58,7 +58,7 @@ class Authentication:
             operator = await self.operator(request)
             if _ROLES.index(operator.role) < _ROLES.index(minimum):
                 await self.auditing.failed(
-                    Action.AUTHORIZATION_REFUSED, operator.actor, reason="role", role=operator.role, needed=minimum
+                    Action.AUTHORIZATION_REFUSED, operator.actor, reason="role_insufficient", role=operator.role, needed=minimum
                 )
                 raise ForbiddenError(f"this needs a token with role `{minimum}`; yours has `{operator.role}`")
 
