@@ -211,6 +211,11 @@ class House:
         async def find_decision(decision_id: str) -> Mapping[str, object] | None:
             return await asyncio.to_thread(_find_decision, decision_log.path, decision_id)
 
+        history = settings.history
+        retention = Retention(
+            history.audit_records, history.audit_days * 86_400, history.revisions, history.revision_days * 86_400
+        )
+        auditing, uses = Auditing(store, clock, retention), TokenUses(store)
         agents = AgentDoor(
             enrollment=enrollment,
             verifier=verifier,
@@ -233,12 +238,8 @@ class House:
             enroll_buckets=TokenBuckets(limits.enrollments_per_second, limits.enrollments_burst, timer),
             message_buckets=TokenBuckets(limits.messages_per_second, limits.messages_burst, timer),
             metrics=metrics,
+            auditing=auditing,
         )
-        history = settings.history
-        retention = Retention(
-            history.audit_records, history.audit_days * 86_400, history.revisions, history.revision_days * 86_400
-        )
-        auditing, uses = Auditing(store, clock, retention), TokenUses(store)
         failed_logins = TokenBuckets(limits.failed_logins_per_second, limits.failed_logins_burst, timer)
         authentication = Authentication(store, clock, failed_logins, auditing, uses)
         acts_on_devices = Devices(store, memory, rejudging, in_force, connections, clock)
@@ -261,9 +262,9 @@ class House:
                 seal_key=secrets.token_bytes(32),
                 answered=AnsweredChallenges(limits.challenge_max_age_seconds, limits.max_https_answers_kept),
             ),
-            ext_authz=ExtAuthzDoor(decisions, in_force, metrics),
-            http_doors=HttpDoors.make(decisions, in_force, metrics),
-            spoe=SpoeDoor(decisions, in_force, metrics),
+            ext_authz=ExtAuthzDoor(decisions, in_force, metrics, auditing),
+            http_doors=HttpDoors.make(decisions, in_force, metrics, auditing),
+            spoe=SpoeDoor(decisions, in_force, metrics, auditing),
             operators=OperatorsDoor(
                 authentication=authentication,
                 rules=RuleRoutes(

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from audit.conftest import Office
 from services.world import World
+from support.device import Ended, SimulatedDevice
 from support.pki import Pki
 from watchword_server.core.audit import Action, Actor
 from watchword_server.services.auditing import MAX_WINDOWS
@@ -82,3 +83,22 @@ async def test_what_was_counted_is_written_when_the_server_stops(tmp_path: Path,
             await office.call("GET", "/api/v1/devices", token=WRONG, address="192.0.2.1")
     async with World.open(tmp_path, pki) as world:
         assert await failures(Office(world), 0) == [("192.0.2.1", 1, "token_unknown"), ("192.0.2.1", 4, "token_unknown")]
+
+
+async def test_callers_that_nobody_knows_and_refused_enrollments_are_recorded_without_waiting(office: Office) -> None:
+    world, before = office.world, await office.last()
+    for secret in ("a wrong secret", "another one"):
+        asked = await world.ask(headers={"X-Watchword-Caller-Secret": secret})
+        assert (asked.status, asked.reason) == (401, "caller_refused")
+    used = await world.token()
+    await world.device("laptop", token=used)
+    for hostname in ("b", "c", "d"):
+        refused = await world.enroll(SimulatedDevice("in this process", hostname=hostname), used)
+        assert isinstance(refused, Ended)
+    assert await failures(office, before) == []
+    await world.house.keep_books()
+    assert await failures(office, before) == [("127.0.0.1", 2, "caller_refused"), ("192.0.2.7", 3, "token_used")]
+    [caller, enrollment] = (await office.records(before))[-2:]
+    assert caller["target"] == {"kind": "decisions", "id": "auth_request", "name": None}
+    assert enrollment["target"]["kind"] == "enrollment"
+    assert used.split(".")[2] not in str(await office.records())

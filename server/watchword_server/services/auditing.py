@@ -20,7 +20,11 @@ _log = structlog.get_logger(__name__)
 WINDOW_SECONDS: Final = 60.0
 MAX_WINDOWS: Final = 120  # so many records a minute at most, whoever asks from wherever
 TRIM_SECONDS: Final = 3600.0
+_API: Final = Target("api")
 _ELSEWHERE: Final = Actor("nobody", name="further addresses")
+
+
+_Key = tuple[Action, Actor, Target]
 
 
 @dataclass(slots=True)
@@ -40,7 +44,7 @@ class Auditing:
     store: AuditStore
     clock: Clock
     retention: Retention
-    _windows: dict[tuple[Action, Actor], _Window] = field(default_factory=dict)
+    _windows: dict[_Key, _Window] = field(default_factory=dict)
     _trimmed_at: Instant | None = None
     _one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -50,18 +54,18 @@ class Auditing:
 
     async def failed(self, action: Action, actor: Actor, **details: Detail) -> None:
         """Records, or counts, a failure. Never raises: whoever failed is refused all the same."""
-        now, key = self.clock.now(), (action, actor)
-        window = self._windows.get(key)
-        if window is None and len(self._windows) >= MAX_WINDOWS:
-            key = (action, _ELSEWHERE)
-            window = self._windows.setdefault(key, _Window(now, {"reason": "several"}))
-        if window is not None:
-            window.since = window.since or now
-            window.count += 1
+        now, key = self.clock.now(), (action, actor, _API)
+        if self._counted(key, now):
             return
         self._windows[key] = window = _Window(now, details)
         if not await self._written([_act(key, window, now, 1)]):
             window.count, window.since = window.count + 1, now
+
+    def notice(self, action: Action, actor: Actor, target: Target, **details: Detail) -> None:
+        """As `failed`, for whoever does not wait: the first is recorded with the next `flush`."""
+        now, key = self.clock.now(), (action, actor, target)
+        if not self._counted(key, now):
+            self._windows[key] = _Window(Instant(now - WINDOW_SECONDS), details, 1, now)
 
     async def flush(self, *, all_of_them: bool = False) -> None:
         """Writes what was counted in minutes that are over, or until now."""
@@ -86,6 +90,18 @@ class Auditing:
             self._trimmed_at = now
             await self.store.trim_history(self.retention, now=now)
 
+    def _counted(self, key: _Key, now: Instant) -> bool:
+        """Whether it needs no record of its own."""
+        window = self._windows.get(key)
+        if window is None and len(self._windows) >= MAX_WINDOWS:
+            action, _, target = key
+            window = self._windows.setdefault((action, _ELSEWHERE, target), _Window(now, {"reason": "several"}))
+        if window is None:
+            return False
+        window.since = window.since or now
+        window.count += 1
+        return True
+
     async def _written(self, acts: list[Act]) -> bool:
         try:
             await self.store.record(acts)
@@ -95,9 +111,9 @@ class Auditing:
         return True
 
 
-def _act(key: tuple[Action, Actor], window: _Window, now: Instant, count: int) -> Act:
-    action, actor = key
+def _act(key: _Key, window: _Window, now: Instant, count: int) -> Act:
+    action, actor, target = key
     details: dict[str, Detail] = {**window.details, "count": count}
     if window.since is not None:
         details["since"] = rfc3339(window.since)
-    return Act(now, actor, action, Target("api"), None, details)
+    return Act(now, actor, action, target, None, details)
