@@ -1,9 +1,11 @@
 """Verification is silent about a whole log, and finds whatever was done to one: in an export, in a store, at either end."""
 
-import hashlib
 import json
+import re
 import shutil
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -32,6 +34,7 @@ from watchword_server.core.model import Instant
 from watchword_server.core.revisions import difference_sha256
 
 RECORDS: Final = 8
+DOCUMENTED: Final = Path(__file__).resolve().parents[2] / "docs" / "logs.md"
 Lines = list[str]
 
 
@@ -91,15 +94,17 @@ def test_the_canonical_form_is_the_one_of_rfc_8785() -> None:
 
 
 def test_somebody_else_can_check_it_with_what_the_documentation_says() -> None:
-    """No line of ours: JSON, SHA-256, and the order of names."""
-    before = "0" * 64
-    for line in a_log():
-        record = json.loads(line)
-        stated = record.pop("hash")
-        assert record["previous"] == before
-        text = json.dumps(record, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-        before = hashlib.sha256(text.encode()).hexdigest()
-        assert before == stated
+    """The program in docs/logs.md, which has nothing of ours."""
+    [program] = re.findall(r"^```python\n(.*?)^```$", DOCUMENTED.read_text(), re.MULTILINE | re.DOTALL)
+
+    def checked(lines: Lines) -> subprocess.CompletedProcess[str]:
+        command, text = [sys.executable, "-I", "-c", program], "\n".join(lines) + "\n"
+        return subprocess.run(command, input=text, capture_output=True, text=True, check=False, env={"PYTHONIOENCODING": "utf-8"})
+
+    lines = a_log()
+    assert checked(lines).stdout == f"{link_of(lines[-1])}\n"
+    for tamper in ("changed", "changed, and hashed anew", "removed", "inserted", "reordered"):
+        assert checked(TAMPERINGS[tamper][0](lines)).returncode == 1
 
 
 TAMPERINGS: Final[dict[str, tuple[Callable[[Lines], Lines], str]]] = {

@@ -24,16 +24,17 @@ def head(connection: Connection) -> Link:
 def append(connection: Connection, act: Act, after: Link) -> Link:
     """Writes a record behind another, and returns its place."""
     record, link = linked(act, after)
+    number, actor_kind, actor_id, action, target_kind, target_id = _columns(record)
     connection.execute(
         _APPEND,
         {
-            "number": link.number,
+            "number": number,
             "at": act.at,
-            "actor_kind": act.actor.kind,
-            "actor_id": act.actor.id,
-            "action": act.action.value,
-            "target_kind": act.target.kind,
-            "target_id": act.target.id,
+            "actor_kind": actor_kind,
+            "actor_id": actor_id,
+            "action": action,
+            "target_kind": target_kind,
+            "target_id": target_id,
             "record": canonical(record),
             "hash": link.hash,
         },
