@@ -245,6 +245,10 @@ STATEMENTS: Final = {
     "an entry of a revision less": "DELETE FROM revision_entries WHERE revision = 3 AND place = 0",
     "a revision less": "DELETE FROM revisions WHERE number = 3",
     "a revision's hash": f"UPDATE revisions SET difference_sha256 = '{'1' * 64}' WHERE number = 3",
+    "when": "UPDATE audit SET at = at - 86400 WHERE number = 2",
+    "who made a revision": "UPDATE revisions SET actor = replace(actor, 'host', 'oidc') WHERE number = 3",
+    "when it was made": "UPDATE revisions SET at = at - 86400 WHERE number = 3",
+    "the record of a revision": "UPDATE revisions SET audit_number = 2 WHERE number = 3",
     "no JSON": "UPDATE audit SET record = '[]' WHERE number = 3",
 }
 

@@ -7,6 +7,7 @@ from sqlalchemy import Connection, bindparam, delete, func, insert, or_, select
 
 from watchword_server.adapters.store_sql.schema import audit
 from watchword_server.core.audit import NOTHING_YET, Act, Link, canonical, linked
+from watchword_server.core.times import rfc3339
 from watchword_server.ports import AuditQuery
 
 _HEAD = select(audit.c.number, audit.c.hash).order_by(audit.c.number.desc()).limit(1)
@@ -71,13 +72,18 @@ def lines(connection: Connection) -> Iterator[tuple[Mapping[str, object], bool]]
         try:
             record = _told(row.record, row.hash)
             without_hash = {name: value for name, value in record.items() if name != "hash"}
-            agrees = canonical(without_hash) == row.record and _columns(record) == (
-                row.number,
-                row.actor_kind,
-                row.actor_id,
-                row.action,
-                row.target_kind,
-                row.target_id,
+            agrees = (
+                canonical(without_hash) == row.record
+                and record["at"] == rfc3339(row.at)
+                and _columns(record)
+                == (
+                    row.number,
+                    row.actor_kind,
+                    row.actor_id,
+                    row.action,
+                    row.target_kind,
+                    row.target_id,
+                )
             )
         except (ValueError, TypeError, KeyError, AttributeError):
             record, agrees = {"number": row.number}, False

@@ -37,7 +37,7 @@ def record(
         insert(revisions).values(
             number=number,
             at=at,
-            actor=json.dumps(asdict(transaction.actor)),
+            actor=json.dumps(asdict(transaction.actor), ensure_ascii=False).encode("utf-8", "replace").decode(),
             rolls_back_to=rolls_back_to,
             entries=len(found),
             difference_sha256=digest,
