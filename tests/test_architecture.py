@@ -16,10 +16,10 @@ ROOMS = {
     "ports": {"core", "errors"},
     "configuration": {"configuration", "core", "errors", "ports"},
     "rehearsal": {"rehearsal", "configuration", "core", "errors", "ports", "services.facts", "services.replaying"},
-    "services": {"services", "configuration", "core", "errors", "events", "ports"},
-    "adapters": {"adapters", "core", "errors", "events", "ports"},
+    "services": {"services", "acting", "configuration", "core", "errors", "events", "ports"},
+    "adapters": {"adapters", "acting", "core", "errors", "events", "ports"},
     "revocation_reader": {"revocation_reader", "core", "errors"},
-    "doors": {"doors", "services", "configuration", "core", "errors", "events", "peer", "ports", "adapters.metrics"},
+    "doors": {"doors", "acting", "services", "configuration", "core", "errors", "events", "peer", "ports", "adapters.metrics"},
     "transports": {"transports", "doors.status", "errors", "events", "peer"},
     "cli": {
         "cli",

@@ -22,6 +22,8 @@ _COMMANDS: Final[Mapping[str, str]] = {
     "certificate": "certificates",
     "devices": "devices",
     "results": "devices",
+    "audit": "audit",
+    "revisions": "revisions",
     "explain": "explain",
     "expr": "expr",
     "migrate": "serve",

@@ -18,7 +18,7 @@ from watchword_server import events
 from watchword_server.core.snapshot import RuleSnapshot
 from watchword_server.doors import ext_authz
 from watchword_server.doors.decisions_http import DecisionsHttp
-from watchword_server.errors import StoreUnavailableError
+from watchword_server.errors import ServiceError, StoreUnavailableError
 from watchword_server.house import House
 from watchword_server.peer import OPERATORS_SOCKET, OPERATORS_SOCKET_FILE
 from watchword_server.services.connections import AttestNow, Drain
@@ -202,6 +202,8 @@ class Server:
             await asyncio.sleep(_TICK_SECONDS)
             with contextlib.suppress(StoreUnavailableError):
                 await house.store.save_clock_floor(house.clock.now())
+            with contextlib.suppress(ServiceError):
+                await house.keep_books()
             if house.clock.jumped_forward(_JUMP_SECONDS):
                 _log.warning(events.CLOCK_JUMPED, agents=len(house.connections))
                 house.connections.notify_all(AttestNow, devices_per_second=house.settings.limits.attest_devices_per_second)

@@ -33,5 +33,6 @@ OCSP_FAILED: Final = "ocsp_failed"
 OCSP_REVOCATIONS_FULL: Final = "ocsp_revocations_full"
 TOKEN_CREATED: Final = "token_created"  # noqa: S105 - a name of an event
 TOKEN_REVOKED: Final = "token_revoked"  # noqa: S105 - a name of an event
+AUDIT_FAILED: Final = "audit_failed"
 LOG_LINE_FAILED: Final = "log_line_failed"
 REQUEST_FAILED: Final = "request_failed"

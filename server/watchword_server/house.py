@@ -1,6 +1,7 @@
 """What is plugged in: the one place that names concrete classes. A house is everything but the listeners."""
 
 import asyncio
+import contextlib
 import hashlib
 import hmac
 import json
@@ -25,13 +26,17 @@ from watchword_server.doors.codec import parse_enrollment_statement, parse_evide
 from watchword_server.doors.decisions_http import HttpDoors
 from watchword_server.doors.ext_authz import ExtAuthzDoor
 from watchword_server.doors.operators.app import OperatorsDoor
+from watchword_server.doors.operators.audit import AuditRoutes
 from watchword_server.doors.operators.authentication import Authentication
 from watchword_server.doors.operators.certificates import CertificateRoutes
 from watchword_server.doors.operators.devices import DeviceRoutes
 from watchword_server.doors.operators.rules import RuleRoutes
 from watchword_server.doors.operators.tokens import TokenRoutes
 from watchword_server.doors.spoe import SpoeDoor
+from watchword_server.errors import ServiceError
+from watchword_server.ports import Retention
 from watchword_server.services.answered import AnsweredChallenges
+from watchword_server.services.auditing import Auditing
 from watchword_server.services.connections import Connections
 from watchword_server.services.decisions import Decisions
 from watchword_server.services.devices import Devices
@@ -51,6 +56,7 @@ from watchword_server.services.revocation_sources import RevocationSources
 from watchword_server.services.rules import Rules
 from watchword_server.services.rules_in_force import RulesInForce
 from watchword_server.services.service_tokens import ServiceTokens
+from watchword_server.services.token_uses import TokenUses
 from watchword_server.services.tokens import Tokens
 from watchword_server.services.verifier import Verifier
 from watchword_server.settings import Settings
@@ -76,6 +82,8 @@ class House:
     operators: OperatorsDoor
     decision_log: JsonLinesLog
     posture_log: JsonLinesLog
+    auditing: Auditing
+    token_uses: TokenUses
     ready: bool = False
 
     @property
@@ -104,11 +112,20 @@ class House:
             raise
         return house
 
+    async def keep_books(self) -> None:
+        """Every few seconds: writes what was only counted and noticed, and lets go of what is too old. Raises `ServiceError`."""
+        await self.auditing.flush()
+        await self.token_uses.save(self.clock.now())
+        await self.auditing.trim()
+
     async def close(self) -> None:
         """Finishes what was begun and lets the data directory go."""
         self.ready = False
         await self.revocation_sources.stop()
         await self.revocation_responses.stop()
+        with contextlib.suppress(ServiceError):
+            await self.auditing.flush(all_of_them=True)
+            await self.token_uses.save(self.clock.now(), at_once=True)
         await asyncio.to_thread(self.decision_log.close)
         await asyncio.to_thread(self.posture_log.close)
         await self.store.close()
@@ -194,6 +211,11 @@ class House:
         async def find_decision(decision_id: str) -> Mapping[str, object] | None:
             return await asyncio.to_thread(_find_decision, decision_log.path, decision_id)
 
+        history = settings.history
+        retention = Retention(
+            history.audit_records, history.audit_days * 86_400, history.revisions, history.revision_days * 86_400
+        )
+        auditing, uses = Auditing(store, clock, retention), TokenUses(store)
         agents = AgentDoor(
             enrollment=enrollment,
             verifier=verifier,
@@ -216,10 +238,10 @@ class House:
             enroll_buckets=TokenBuckets(limits.enrollments_per_second, limits.enrollments_burst, timer),
             message_buckets=TokenBuckets(limits.messages_per_second, limits.messages_burst, timer),
             metrics=metrics,
+            auditing=auditing,
         )
-        authentication = Authentication(
-            store, clock, TokenBuckets(limits.failed_logins_per_second, limits.failed_logins_burst, timer)
-        )
+        failed_logins = TokenBuckets(limits.failed_logins_per_second, limits.failed_logins_burst, timer)
+        authentication = Authentication(store, clock, failed_logins, auditing, uses)
         acts_on_devices = Devices(store, memory, rejudging, in_force, connections, clock)
         account_id = settings.operators.account_id or identity.account_id
         house = cls(
@@ -240,9 +262,9 @@ class House:
                 seal_key=secrets.token_bytes(32),
                 answered=AnsweredChallenges(limits.challenge_max_age_seconds, limits.max_https_answers_kept),
             ),
-            ext_authz=ExtAuthzDoor(decisions, in_force, metrics),
-            http_doors=HttpDoors.make(decisions, in_force, metrics),
-            spoe=SpoeDoor(decisions, in_force, metrics),
+            ext_authz=ExtAuthzDoor(decisions, in_force, metrics, auditing),
+            http_doors=HttpDoors.make(decisions, in_force, metrics, auditing),
+            spoe=SpoeDoor(decisions, in_force, metrics, auditing),
             operators=OperatorsDoor(
                 authentication=authentication,
                 rules=RuleRoutes(
@@ -251,9 +273,10 @@ class House:
                     find_decision=find_decision,
                     explaining=Explaining(decisions, in_force, memory, clock, find_decision),
                 ),
-                devices=DeviceRoutes(store, acts_on_devices, connections, in_force, clock),
-                tokens=TokenRoutes(tokens, store, clock, ServiceTokens(rules, clock, secrets.token_bytes), in_force),
-                certificates=CertificateRoutes(lists, sources, in_force),
+                devices=DeviceRoutes(store, acts_on_devices, connections, in_force, clock, auditing),
+                tokens=TokenRoutes(tokens, store, clock, ServiceTokens(rules, clock, secrets.token_bytes), in_force, uses),
+                certificates=CertificateRoutes(lists, sources, in_force, auditing),
+                audit=AuditRoutes(store, store, rules),
                 cloudflare=CloudflareDoor(authentication, rules, store, acts_on_devices, account_id),
                 in_force=in_force,
                 connections=connections,
@@ -262,6 +285,8 @@ class House:
             ),
             decision_log=decision_log,
             posture_log=posture_log,
+            auditing=auditing,
+            token_uses=uses,
         )
         return house
 

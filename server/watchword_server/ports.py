@@ -10,6 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
+from watchword_server.core.audit import Act, Link
 from watchword_server.core.certificates.revocation import IssuerKey, OcspStatus, RevocationList
 from watchword_server.core.enrollment import EnrollmentToken, ProvenEnrollment
 from watchword_server.core.model import (
@@ -28,6 +29,7 @@ from watchword_server.core.model import (
     PostureResult,
     SeenBoot,
 )
+from watchword_server.core.revisions import EntryChange, Revision, State
 
 
 class Clock(Protocol):
@@ -205,6 +207,7 @@ class RulesChange:
 
     upserts: tuple[StoredObject, ...]
     deletes: tuple[tuple[str, str], ...]  # (kind, id)
+    rolls_back_to: int | None = None  # the revision whose rules it brings back
 
 
 class RuleStore(Protocol):
@@ -223,6 +226,21 @@ class RuleStore(Protocol):
 
         Every entry whose name or body changed gets the new revision as its own; without a change the revision stays. Raises
         `ConflictError` if somebody else was first.
+        """
+        ...
+
+    async def revisions(self, *, before: int | None, limit: int) -> Sequence[Revision]:
+        """Changes of the rules that are kept, the newest first; with `before`, those of lower numbers."""
+        ...
+
+    async def revision(self, number: int) -> tuple[Revision, Sequence[EntryChange]]:
+        """A change of the rules with what it did, without secrets. Raises `NotFoundError`."""
+        ...
+
+    async def states_at(self, number: int) -> Mapping[tuple[str, str], State | None]:
+        """What each entry that was changed since a revision was then, by kind and id; None: it was not there.
+
+        Raises `NotFoundError` for a revision that is not kept.
         """
         ...
 
@@ -370,6 +388,7 @@ class ApiToken:
     created_at: Instant
     expires_at: Instant | None
     revoked: bool = False
+    last_used_at: Instant | None = None  # to the minute; None: never
 
 
 class TokenStore(Protocol):
@@ -395,8 +414,62 @@ class TokenStore(Protocol):
         """All of them, newest first."""
         ...
 
-    async def revoke_token(self, token_id: str) -> None:
+    async def revoke_token(self, token_id: str, *, now: Instant) -> None:
         """Ends an enrollment or API token. Raises `NotFoundError`."""
+        ...
+
+    async def save_token_uses(self, used: Mapping[str, Instant]) -> None:
+        """Keeps when API tokens were last used, by their ids."""
+        ...
+
+
+# ---- The audit log --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class AuditQuery:
+    """Which records. `actor` and `target`: an id or a kind; `action`: one, or the word before the point of several.
+
+    Behind `after` (a number) the oldest first; else the newest first, below `before`.
+    """
+
+    limit: int
+    after: int | None = None
+    before: int | None = None
+    actor: str | None = None
+    action: str | None = None
+    target: str | None = None
+    since: Instant | None = None
+    until: Instant | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """What of the past is kept: at least so many, and all that is not older."""
+
+    audit_records: int
+    audit_seconds: float
+    revisions: int
+    revision_seconds: float
+
+
+class AuditStore(Protocol):
+    """Who changed what. A change is recorded by the store's method that makes it, in its transaction."""
+
+    async def audit_records(self, query: AuditQuery) -> Sequence[Mapping[str, object]]:
+        """Records with their hashes, as `core.audit` has them."""
+        ...
+
+    async def audit_head(self) -> Link:
+        """The place of the last record."""
+        ...
+
+    async def record(self, acts: Sequence[Act]) -> None:
+        """Writes records of what changed nothing in the store."""
+        ...
+
+    async def trim_history(self, retention: Retention, *, now: Instant) -> None:
+        """Removes what is not to be kept, and records through where."""
         ...
 
 

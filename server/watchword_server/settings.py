@@ -134,6 +134,15 @@ class Store(_Group):
     changes_kept: int = Field(100_000, ge=1_000, le=10_000_000, description="rows of the change log")
 
 
+class History(_Group):
+    """What is kept of the past: the audit log, and revisions of the rules to look at and to go back to."""
+
+    audit_days: float = Field(730.0, ge=1, le=36_500, description="younger records of the audit log are kept")
+    audit_records: int = Field(100_000, ge=1_000, le=100_000_000, description="so many records are kept however old they are")
+    revision_days: float = Field(365.0, ge=1, le=36_500, description="younger revisions of the rules are kept")
+    revisions: int = Field(1_000, ge=10, le=1_000_000, description="so many revisions are kept however old they are")
+
+
 class Logs(_Group):
     """The decision log and the posture log, each at most `(backups + 1) * max_bytes`."""
 
@@ -196,6 +205,7 @@ class Settings(BaseSettings):
     limits: Limits = Limits()
     cache: Cache = Cache()
     store: Store = Store()
+    history: History = History()
     logs: Logs = Logs()
     rules: Rules = Rules()
     revocation: Revocation = Revocation()

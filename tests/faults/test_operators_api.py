@@ -31,6 +31,9 @@ ROUTES: Final[tuple[tuple[str, str, dict[str, Any] | None, str], ...]] = (  # me
     ("GET", "/certificates", None, "read"),
     ("GET", "/enrollment-tokens", None, "read"),
     ("GET", "/service-tokens", None, "read"),
+    ("GET", "/revisions", None, "read"),
+    ("GET", "/revisions/999999", None, "read"),
+    ("POST", "/revisions/999999/rollback", {}, "write"),
     ("POST", f"/devices/{NOBODY}/revoke", {}, "write"),
     ("POST", f"/devices/{NOBODY}/approve", {}, "write"),
     ("POST", f"/devices/{NOBODY}/clear-clone", {}, "write"),
@@ -40,6 +43,7 @@ ROUTES: Final[tuple[tuple[str, str, dict[str, Any] | None, str], ...]] = (  # me
     ("POST", "/rules/apply", {"document": {}, "dry_run": True}, "write"),
     ("POST", "/enrollment-tokens", {}, "write"),
     ("POST", "/service-tokens/nobody/credential", {}, "write"),
+    ("GET", "/audit", None, "admin"),
     ("GET", "/tokens", None, "admin"),
     ("POST", "/tokens", {"role": "read"}, "admin"),
     ("DELETE", "/tokens/AAAAAAAAAAAAAAAA", None, "admin"),
@@ -72,7 +76,10 @@ class Scene:
 
     def state(self) -> object:
         """Everything a request could have changed."""
-        return [self.operators.call("GET", path) for path in ("/devices", "/enrollment-tokens", "/tokens")], self.revision()
+        found = [self.operators.call("GET", path) for path in ("/devices", "/enrollment-tokens", "/tokens")]
+        for token in found[-1]["tokens"]:
+            del token["last_used_at"]
+        return found, self.revision()
 
     def revision(self) -> object:
         """The rules revision in force."""
@@ -118,7 +125,8 @@ async def test_this_list_of_routes_is_whole(tmp_path: Path, pki: Pki) -> None:
     """A new route has to say here who may."""
     async with World.open(tmp_path, pki) as world:
         door = world.house.operators
-        routers = [part.router(door.authentication) for part in (door.rules, door.devices, door.tokens, door.certificates)]
+        parts = (door.rules, door.devices, door.tokens, door.certificates, door.audit)
+        routers = [part.router(door.authentication) for part in parts]
     served = [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
     assert len(served) == len(ROUTES)
     for method, path, _, _ in ROUTES:

@@ -31,7 +31,7 @@ async def test_a_full_disk_takes_nothing_of_the_commit_it_happens_in(store: SqlS
             [
                 store.enroll(an_enrollment("d"), now=NOW),
                 store.commit_rules(an_upsert(an_entry("p", body=_LARGE)), expected_revision=0, now=NOW),
-                store.revoke_token("nothing"),
+                store.revoke_token("nothing", now=NOW),
             ],
         )
     outcomes = await asyncio.gather(*tasks, return_exceptions=True)
@@ -60,7 +60,7 @@ async def test_reads_and_what_needs_no_room_go_on_while_the_disk_is_full(store: 
     disk.full = True
     with pytest.raises(StoreUnavailableError):
         await store.commit_rules(an_upsert(an_entry("p", body=_LARGE)), expected_revision=0, now=NOW)
-    await store.revoke_token("api")
+    await store.revoke_token("api", now=NOW)
     token = await store.api_token("api")
     assert token is not None
     assert token.revoked

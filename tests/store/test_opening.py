@@ -23,14 +23,15 @@ from watchword_server.adapters.store_sql.store import SqlStore
 from watchword_server.errors import ConfigurationError, DataDirectoryBusyError, StoreUnavailableError
 
 MIGRATIONS = Path(migrate_module.__file__).parent / "migrations"
-HEAD = "0002"
+HEAD = "0003"
+LATER = f"{int(HEAD) + 1:04}"
 
 _A_LATER_STEP = """
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0003"
-down_revision = "0002"
+revision = "{later}"
+down_revision = "{head}"
 
 
 def upgrade():
@@ -58,7 +59,7 @@ def with_a_later_step(tmp_path: Path, more: str = "") -> Path:
     """This version's migrations and one that does not exist yet."""
     migrations = tmp_path / "100% later"
     shutil.copytree(MIGRATIONS, migrations, ignore=shutil.ignore_patterns("__pycache__"))
-    (migrations / "versions" / "v0003_later.py").write_text(_A_LATER_STEP.format(more=more))
+    (migrations / "versions" / "later.py").write_text(_A_LATER_STEP.format(head=HEAD, later=LATER, more=more))
     return migrations
 
 
@@ -101,11 +102,11 @@ async def test_a_store_of_an_older_version_waits_for_the_operator(tmp_path: Path
     migrations = with_a_later_step(tmp_path)
     monkeypatch.setattr(migrate_module, "_MIGRATIONS", migrations)
     with pytest.raises(
-        ConfigurationError, match="has schema `0002`, this version needs `0003`: back it up and run `watchword migrate`"
+        ConfigurationError, match=f"has schema `{HEAD}`, this version needs `{LATER}`: back it up and run `watchword migrate`"
     ):
         await SqlStore.open(tmp_path / "data")
     url = sqlite_url(tmp_path / "data" / "watchword.db")
-    assert migrate(url, migrations=migrations) == Migration("0002", "0003")
+    assert migrate(url, migrations=migrations) == Migration(HEAD, LATER)
     await (await SqlStore.open(tmp_path / "data")).close()
 
 
@@ -113,11 +114,11 @@ async def test_a_store_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
     database = tmp_path / "data" / "watchword.db"
     database.parent.mkdir()
     migrate(sqlite_url(database), migrations=with_a_later_step(tmp_path))
-    with pytest.raises(ConfigurationError, match="has schema `0003`, newer than this version's `0002`"):
+    with pytest.raises(ConfigurationError, match=f"has schema `{LATER}`, newer than this version's `{HEAD}`"):
         await SqlStore.open(tmp_path / "data")
     with pytest.raises(ConfigurationError, match="newer"):
         migrate(sqlite_url(database))
-    assert execute(database, "SELECT version_num FROM alembic_version") == [("0003",)]
+    assert execute(database, "SELECT version_num FROM alembic_version") == [(LATER,)]
 
 
 def test_a_migration_that_fails_leaves_everything_as_it_was(tmp_path: Path) -> None:
@@ -127,7 +128,7 @@ def test_a_migration_that_fails_leaves_everything_as_it_was(tmp_path: Path) -> N
     with pytest.raises(StoreUnavailableError, match="no such table: nowhere"):
         migrate(sqlite_url(path), migrations=with_a_later_step(tmp_path, "op.execute('DELETE FROM nowhere')"))
     assert execute(path, "SELECT name, sql FROM sqlite_master ORDER BY name") == before
-    assert execute(path, "SELECT version_num FROM alembic_version") == [("0002",)]
+    assert execute(path, "SELECT version_num FROM alembic_version") == [(HEAD,)]
 
 
 def test_a_migration_that_breaks_references_is_undone(tmp_path: Path) -> None:
@@ -136,7 +137,7 @@ def test_a_migration_that_breaks_references_is_undone(tmp_path: Path) -> None:
     orphan = "op.execute(\"INSERT INTO certificate_bindings VALUES (x'00', 'nobody', 'check', NULL, NULL)\")"
     with pytest.raises(StoreUnavailableError, match="would have broken references"):
         migrate(sqlite_url(path), migrations=with_a_later_step(tmp_path, orphan))
-    assert execute(path, "SELECT version_num FROM alembic_version") == [("0002",)]
+    assert execute(path, "SELECT version_num FROM alembic_version") == [(HEAD,)]
 
 
 @pytest.mark.parametrize("content", [b"", None])

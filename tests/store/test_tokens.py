@@ -59,8 +59,8 @@ async def test_an_id_is_given_once(store: Store) -> None:
 async def test_a_revoked_enrollment_token_enrolls_nobody(store: Store) -> None:
     await store.add_enrollment_token(a_token(max_uses=2))
     await store.enroll(an_enrollment("d"), now=NOW)
-    await store.revoke_token("token")
-    await store.revoke_token("token")  # once more changes nothing
+    await store.revoke_token("token", now=NOW)
+    await store.revoke_token("token", now=NOW)  # once more changes nothing
     assert list(await store.enrollment_tokens()) == [replace(a_token(max_uses=2), uses=1, revoked=True)]
     for name in ("d", "e"):  # nor does it give a lost answer again
         with pytest.raises(EnrollmentRefusedError, match="token_revoked"):
@@ -70,11 +70,11 @@ async def test_a_revoked_enrollment_token_enrolls_nobody(store: Store) -> None:
 async def test_a_revoked_api_token_says_so(store: Store) -> None:
     await store.add_api_token(an_api_token("a"))
     await store.add_api_token(an_api_token("b"))
-    await store.revoke_token("a")
+    await store.revoke_token("a", now=NOW)
     assert await store.api_token("a") == replace(an_api_token("a"), revoked=True)
     assert await store.api_token("b") == an_api_token("b")
 
 
 async def test_a_token_that_does_not_exist_cannot_be_revoked(store: Store) -> None:
     with pytest.raises(NotFoundError, match="`nothing`"):
-        await store.revoke_token("nothing")
+        await store.revoke_token("nothing", now=NOW)

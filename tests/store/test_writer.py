@@ -64,7 +64,7 @@ async def test_a_refusal_leaves_the_others_of_its_commit_alone(store: SqlStore) 
                 store.add_api_token(an_api_token("before")),
                 store.enroll(an_enrollment("d"), now=NOW),
                 store.enroll(an_enrollment("e"), now=NOW),  # the token is used up
-                store.revoke_token("nothing"),
+                store.revoke_token("nothing", now=NOW),
                 store.add_api_token(an_api_token("before")),  # a unique index notices
                 store.add_api_token(an_api_token("after")),
             ],
@@ -127,7 +127,7 @@ async def test_closing_finishes_what_was_asked_for_and_then_refuses(tmp_path: Pa
         closing = asyncio.ensure_future(store.close())
     await asyncio.gather(closing, *tasks)
     await store.close()  # once more does nothing
-    refused: list[Callable[[], Awaitable[object]]] = [store.devices, lambda: store.revoke_token("t0")]
+    refused: list[Callable[[], Awaitable[object]]] = [store.devices, lambda: store.revoke_token("t0", now=NOW)]
     for operation in refused:
         with pytest.raises(StoreUnavailableError, match="closed"):
             await operation()
@@ -147,7 +147,7 @@ async def test_revisions_have_no_gaps_whatever_happens_at_once(store: SqlStore) 
     operations = [
         *(store.enroll(an_enrollment(f"d{n}"), now=NOW) for n in range(40)),  # 20 of them refused
         *(store.commit_rules(an_upsert(an_entry(f"p{n}")), expected_revision=0, now=NOW) for n in range(10)),  # 9 refused
-        *(store.revoke_token(f"nothing {n}") for n in range(10)),  # all refused
+        *(store.revoke_token(f"nothing {n}", now=NOW) for n in range(10)),  # all refused
         *(store.commit_evidence(a_commit(chance.choice("abcx"), a_judged_claim("a"))) for _ in range(100)),
         *(store.add_api_token(an_api_token(f"t{n}")) for n in range(40)),
     ]
@@ -189,7 +189,7 @@ async def test_the_change_log_names_all_that_an_operation_changed_under_one_revi
     await store.commit_rules(an_upsert(an_entry("p"), an_entry("q")), expected_revision=0, now=NOW)
     assert await logged(start + 6) == {("rules", "")}
     await store.add_api_token(an_api_token())
-    await store.revoke_token("api")
+    await store.revoke_token("api", now=NOW)
     assert await logged(start + 7) == await logged(start + 8) == {("api_token", "api")}
     await store.commit_evidence(a_commit("e", a_judged_claim("e", proves=CERTIFICATE), claims_epoch=True))
     await store.add_enrollment_token(a_token("again", device_id=DeviceId("e")))
@@ -211,7 +211,7 @@ async def test_what_changes_nothing_has_no_revision(store: SqlStore) -> None:
     assert await store.commit_rules(an_upsert(), expected_revision=0, now=NOW) == 0
     await store.save_clock_floor(later(1e5))
     with pytest.raises(NotFoundError):
-        await store.revoke_token("nothing")
+        await store.revoke_token("nothing", now=NOW)
     assert await revision(store) == before
 
 

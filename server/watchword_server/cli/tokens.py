@@ -121,7 +121,7 @@ def list_tokens(data: Path, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(found))
         return
-    table(("id", "kind", "name", "allows", "expires_at", "state", "bound_to"), [_row(token) for token in found])
+    table(("id", "kind", "name", "allows", "expires_at", "last_used_at", "state", "bound_to"), [_row(token) for token in found])
 
 
 def _row(found: Mapping[str, Any]) -> dict[str, Any]:
@@ -133,6 +133,7 @@ def _row(found: Mapping[str, Any]) -> dict[str, Any]:
         "name": found.get("name") or None,
         "allows": _allows(found),
         "expires_at": found["expires_at"],
+        "last_used_at": found.get("last_used_at"),
         "state": _state(found),
         "bound_to": ", ".join(bound) or None,
     }

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -10,7 +11,9 @@ import structlog
 
 from watchword.v1 import posture_pb2 as wire
 from watchword_server import events
+from watchword_server.acting import acting
 from watchword_server.adapters.metrics import Metrics
+from watchword_server.core.audit import Action, Actor, Target
 from watchword_server.core.certificates.parsed import parse_issuer
 from watchword_server.core.model import Check, Device, DeviceId, Trust
 from watchword_server.core.session import (
@@ -38,6 +41,7 @@ from watchword_server.errors import (
 )
 from watchword_server.peer import Peer
 from watchword_server.ports import Clock, Randomness
+from watchword_server.services.auditing import Auditing
 from watchword_server.services.connections import (
     AttestNow,
     CheckSetChanged,
@@ -90,6 +94,7 @@ class AgentDoor:
     enroll_buckets: TokenBuckets
     message_buckets: TokenBuckets
     metrics: Metrics
+    auditing: Auditing
     _unproven: "dict[_Stream, None]" = field(default_factory=dict)  # by age
 
     async def enroll(self, requests: AsyncIterator[wire.EnrollRequest], peer: Peer) -> AsyncIterator[wire.EnrollResponse]:
@@ -112,11 +117,14 @@ class AgentDoor:
                 second = await _next(requests)
                 if second is None or second.WhichOneof("message") != "envelope":
                     raise ProtocolViolationError("a challenge is answered with an envelope")
-                device = await self.enrollment.finish(challenge, codec.envelope_from(second.envelope))
+                with acting(Actor("enrollment_token", challenge.token_id, address=peer.address)):
+                    device = await self.enrollment.finish(challenge, codec.envelope_from(second.envelope))
         except EnrollmentRefusedError as refusal:
             correlation_id = self.fresh_bytes(6).hex()
             _log.warning(events.ENROLLMENT_REFUSED, reason=refusal.reason, correlation_id=correlation_id, peer=peer.address)
             self.metrics.enrollments.labels("refused").inc()
+            actor, target = Actor("nobody", address=peer.address), Target("enrollment")
+            self.auditing.notice(Action.AUTHENTICATION_FAILED, actor, target, reason=refusal.reason)
             raise EnrollmentRefusedError(correlation_id) from None
         except TimeoutError:
             raise ProtocolViolationError("the enrollment took too long") from None
@@ -263,7 +271,8 @@ class _Stream:
         try:
             match action:
                 case TakeGoodbye():
-                    self._proven(await self.door.leaving.goodbye(self._session, action))
+                    with self._acting():
+                        self._proven(await self.door.leaving.goodbye(self._session, action))
                     self._notify(Close("goodbye", retry_after_seconds=0.0))
                     return
                 case RotateKey():
@@ -271,7 +280,8 @@ class _Stream:
                     yield wire.AttestResponse(key_pending=self._key_pending(key_id, seconds))
                     return
                 case JudgeEnvelope():
-                    accepted = await self.door.verifier.accept(self._session, action)
+                    with self._acting():
+                        accepted = await self.door.verifier.accept(self._session, action)
         except (EvidenceRejectedError, ServiceError) as error:
             yield self._rejected(error)
             return
@@ -286,6 +296,10 @@ class _Stream:
             changed = self._tell(CheckSetChanged(0.0))
             if changed is not None:
                 yield changed
+
+    def _acting(self) -> AbstractContextManager[None]:
+        """What the device does to itself is recorded with where it is."""
+        return acting(Actor("device", self._session.device_id, address=self.peer.address))
 
     def _proven(self, device: Device) -> None:
         """Something of this device was verified and committed on this stream: an older one is superseded."""

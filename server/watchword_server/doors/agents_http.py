@@ -15,6 +15,8 @@ from google.protobuf.message import DecodeError, Message
 
 from watchword.v1 import posture_pb2 as wire
 from watchword_server import events
+from watchword_server.acting import acting
+from watchword_server.core.audit import Actor
 from watchword_server.core.model import Device, DeviceId
 from watchword_server.core.sealing import Unsealed, seal, unseal
 from watchword_server.core.session import AttestSession, EnvelopeReceived, Hello, JudgeEnvelope, SendChallenge, TakeGoodbye
@@ -122,7 +124,8 @@ class AgentsHttp:
             unsealed = unseal(self.seal_key, request.seal)
             device_id = unsealed.device_id
             self.answered.spend(unsealed.sent.challenge, now=self.door.clock.now())
-            return wire.Answers(responses=await self._judged(unsealed, request.envelope))
+            with acting(Actor("device", device_id, address=peer.address)):
+                return wire.Answers(responses=await self._judged(unsealed, request.envelope))
         except (EvidenceRejectedError, ServiceError) as error:
             self.door.metrics.evidence.labels(error.code).inc()
             _log.warning(

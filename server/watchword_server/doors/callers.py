@@ -3,12 +3,20 @@
 import hashlib
 from typing import Final
 
+from watchword_server.core.audit import Action, Actor, Target
 from watchword_server.core.rules import Caller
 from watchword_server.core.snapshot import RuleSnapshot
 from watchword_server.errors import CallerRefusedError
 from watchword_server.peer import Peer
+from watchword_server.services.auditing import Auditing
 
 SECRET_HEADER: Final = "x-watchword-caller-secret"  # noqa: S105 - a name of a header
+
+
+def note_refused_caller(auditing: Auditing, peer: Peer, door: str) -> None:
+    """Records that nobody we know asked for a decision."""
+    actor = Actor("nobody", address=peer.address)
+    auditing.notice(Action.AUTHENTICATION_FAILED, actor, Target("decisions", door), reason=CallerRefusedError.code)
 
 
 def authenticate_caller(peer: Peer, snapshot: RuleSnapshot) -> Caller:

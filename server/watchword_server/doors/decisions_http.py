@@ -9,6 +9,7 @@ from watchword_server.adapters.metrics import Metrics
 from watchword_server.doors import auth_request, ext_authz_http, forward_auth
 from watchword_server.doors.http_authz import HttpAuthzDoor
 from watchword_server.peer import PEER, TARGET
+from watchword_server.services.auditing import Auditing
 from watchword_server.services.decisions import Decisions
 from watchword_server.services.rules_in_force import RulesInForce
 
@@ -27,13 +28,13 @@ class HttpDoors:
     ext_authz_http: HttpAuthzDoor
 
     @classmethod
-    def make(cls, decisions: Decisions, rules: RulesInForce, metrics: Metrics) -> Self:
+    def make(cls, decisions: Decisions, rules: RulesInForce, metrics: Metrics, auditing: Auditing) -> Self:
         """All of them, asking the same decisions."""
         return cls(
-            HttpAuthzDoor(auth_request.NAME, auth_request.read, decisions, rules, metrics),
-            HttpAuthzDoor(forward_auth.NAME, forward_auth.read, decisions, rules, metrics),
-            HttpAuthzDoor(forward_auth.TRAEFIK_NAME, forward_auth.read_traefik, decisions, rules, metrics),
-            HttpAuthzDoor(ext_authz_http.NAME, ext_authz_http.read, decisions, rules, metrics),
+            HttpAuthzDoor(auth_request.NAME, auth_request.read, decisions, rules, metrics, auditing),
+            HttpAuthzDoor(forward_auth.NAME, forward_auth.read, decisions, rules, metrics, auditing),
+            HttpAuthzDoor(forward_auth.TRAEFIK_NAME, forward_auth.read_traefik, decisions, rules, metrics, auditing),
+            HttpAuthzDoor(ext_authz_http.NAME, ext_authz_http.read, decisions, rules, metrics, auditing),
         )
 
 

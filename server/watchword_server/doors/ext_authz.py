@@ -17,12 +17,13 @@ from watchword_server import events
 from watchword_server.adapters.metrics import Metrics
 from watchword_server.core.model import AccessRequest
 from watchword_server.core.rules import Caller
-from watchword_server.doors.callers import authenticate_caller
+from watchword_server.doors.callers import authenticate_caller, note_refused_caller
 from watchword_server.doors.denials import told_to_the_client
 from watchword_server.doors.passed_certificates import from_escaped_pem
 from watchword_server.doors.requests import CLIENT_ID_HEADER, CLIENT_SECRET_HEADER, access_request, presented
 from watchword_server.errors import CallerRefusedError, RequestMalformedError
 from watchword_server.peer import Peer
+from watchword_server.services.auditing import Auditing
 from watchword_server.services.decisions import OWNED_HEADERS, REASON, Answer, Decisions
 from watchword_server.services.resolving import Presented
 from watchword_server.services.rules_in_force import RulesInForce
@@ -43,6 +44,7 @@ class ExtAuthzDoor:
     decisions: Decisions
     rules: RulesInForce
     metrics: Metrics
+    auditing: Auditing
 
     async def check(self, request: wire.CheckRequest, peer: Peer) -> wire.CheckResponse:
         """Allow or deny one request. Raises `CallerRefusedError` only."""
@@ -52,6 +54,7 @@ class ExtAuthzDoor:
         except CallerRefusedError:
             self.metrics.callers_refused.labels(_DOOR).inc()
             _log.warning(events.CALLER_REFUSED, door=_DOOR, peer=peer.address)
+            note_refused_caller(self.auditing, peer, _DOOR)
             raise
         response = _denial("request_malformed", {}, {})
         client_headers = _client_headers(request)

@@ -15,11 +15,12 @@ from watchword_server import events
 from watchword_server.adapters.metrics import Metrics
 from watchword_server.core.model import AccessRequest
 from watchword_server.core.rules import Caller
-from watchword_server.doors.callers import SECRET_HEADER, authenticate_caller
+from watchword_server.doors.callers import SECRET_HEADER, authenticate_caller, note_refused_caller
 from watchword_server.doors.denials import told_to_the_client
 from watchword_server.doors.status import http_status
-from watchword_server.errors import RequestMalformedError, WatchwordError
+from watchword_server.errors import CallerRefusedError, RequestMalformedError, WatchwordError
 from watchword_server.peer import Peer
+from watchword_server.services.auditing import Auditing
 from watchword_server.services.decisions import OWNED_HEADERS, REASON, Decisions
 from watchword_server.services.resolving import Presented
 from watchword_server.services.rules_in_force import RulesInForce
@@ -72,6 +73,7 @@ class HttpAuthzDoor:
     decisions: Decisions
     rules: RulesInForce
     metrics: Metrics
+    auditing: Auditing
 
     async def answer(self, peer: Peer, *, method: str = "GET", target: str = "/") -> HttpAnswer:
         """Allow or deny one request; never raises. `target` is the subrequest's, raw."""
@@ -83,6 +85,8 @@ class HttpAuthzDoor:
             asked, shown = self.read(Subrequest(method, target, headers), caller)
         except WatchwordError as error:
             _log.warning(events.CALLER_REFUSED, door=self.name, peer=peer.address, code=error.code, detail=str(error))
+            if isinstance(error, CallerRefusedError):
+                note_refused_caller(self.auditing, peer, self.name)
             self.metrics.decisions.labels(self.name, "deny", error.code).inc()
             return _denied(http_status(error), {REASON: error.code}, {"decision": "deny", "reason": error.code}, headers)
         answer = await self.decisions.answer(asked, shown, caller=caller)

@@ -18,11 +18,12 @@ from watchword_server import events
 from watchword_server.adapters.metrics import Metrics
 from watchword_server.core.model import AccessRequest
 from watchword_server.core.rules import Caller
-from watchword_server.doors.callers import SECRET_HEADER, authenticate_caller
+from watchword_server.doors.callers import SECRET_HEADER, authenticate_caller, note_refused_caller
 from watchword_server.doors.denials import told_to_the_client
 from watchword_server.doors.requests import CLIENT_ID_HEADER, CLIENT_SECRET_HEADER, access_request, presented_der
 from watchword_server.errors import CallerRefusedError, RequestMalformedError, WatchwordError
 from watchword_server.peer import Peer
+from watchword_server.services.auditing import Auditing
 from watchword_server.services.decisions import REASON, Decisions
 from watchword_server.services.resolving import Presented
 from watchword_server.services.rules_in_force import RulesInForce
@@ -46,6 +47,7 @@ class SpoeDoor:
     decisions: Decisions
     rules: RulesInForce
     metrics: Metrics
+    auditing: Auditing
 
     async def answer(self, message: str, arguments: Mapping[str, object], peer: Peer) -> Variables:
         """The variables to set; never raises."""
@@ -61,6 +63,7 @@ class SpoeDoor:
             _log.warning(events.CALLER_REFUSED, door=NAME, peer=peer.address, code=error.code, detail=str(error))
             self.metrics.decisions.labels(NAME, "deny", error.code).inc()
             if isinstance(error, CallerRefusedError):
+                note_refused_caller(self.auditing, peer, NAME)
                 return {}  # nothing is set, so HAProxy says that there was no decision
             return _denied({REASON: error.code}, {"decision": "deny", "reason": error.code}, accepted)
         answer = await self.decisions.answer(asked, shown, caller=caller)

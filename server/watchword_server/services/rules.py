@@ -15,6 +15,7 @@ from watchword_server.configuration.document.base import Section, did_you_mean, 
 from watchword_server.configuration.document.expressions import DEFAULT_LANGUAGE
 from watchword_server.configuration.document.sections import Document, validate_document
 from watchword_server.configuration.plan import Plan, plan_changes, plan_entry, plan_removal
+from watchword_server.configuration.rollback import plan_rollback
 from watchword_server.core.model import CheckId
 from watchword_server.core.rules import LanguageSettings
 from watchword_server.core.snapshot import RuleSnapshot, compile_rules, parts_of
@@ -85,6 +86,24 @@ class Rules:
             return Applied(self._book.rules.revision, plan.summary, changed=False)
         await self._commit(plan.change, plan.book, snapshot)
         return Applied(self._book.rules.revision, plan.summary, changed=True)
+
+    async def roll_back(self, number: int, *, dry_run: bool) -> Applied:
+        """Makes the rules what they were as of a revision, but for secrets, which stay those of now.
+
+        Raises `NotFoundError` for a revision that is not kept; `ConfigurationError` where it does not fit any more, and then
+        nothing has changed; `ConflictError`, `StoreUnavailableError`.
+        """
+        async with self._one_at_a_time:
+            await self._catch_up()
+            states = await self.store.states_at(number)
+            plan = await asyncio.to_thread(plan_rollback, states, self._book, to=number)
+            if plan.changes_nothing:
+                return Applied(self._book.rules.revision, plan.summary, changed=False)
+            snapshot = await self._compiled(plan.book)
+            if dry_run:
+                return Applied(self._book.rules.revision, plan.summary, changed=False)
+            await self._commit(plan.change, plan.book, snapshot)
+            return Applied(self._book.rules.revision, plan.summary, changed=True)
 
     async def amend(self, section: Section, name_or_id: str, change: Callable[[StoredObject], StoredObject]) -> StoredObject:
         """Changes one entry by what `change` makes of it; in force when this returns.

@@ -69,7 +69,7 @@ class Tokens:
 
     async def revoke(self, token_id: str) -> None:
         """Ends a token of either kind. Raises `NotFoundError`."""
-        await self.store.revoke_token(token_id)
+        await self.store.revoke_token(token_id, now=self.clock.now())
         _log.info(events.TOKEN_REVOKED, token_id=token_id)
 
     def _fresh(self) -> tuple[str, str]:

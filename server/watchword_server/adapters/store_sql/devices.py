@@ -10,6 +10,7 @@ from watchword_server.adapters.store_sql.codec import decode_boots, decode_resul
 from watchword_server.adapters.store_sql.device_keys import NO_PENDING_KEY
 from watchword_server.adapters.store_sql.schema import ChangeKind, devices, meta, results
 from watchword_server.adapters.store_sql.writer import WriteTransaction
+from watchword_server.core.audit import Action, Target
 from watchword_server.core.model import (
     CheckId,
     Device,
@@ -61,7 +62,10 @@ def set_state(transaction: WriteTransaction, device_id: DeviceId, state: DeviceS
         case _:
             raise ConflictError(f"device `{device_id}` is {device.state}: it does not become {state}")
     transaction.connection.execute(update(devices).where(devices.c.id == device_id).values(state=state.value, **NO_PENDING_KEY))
-    return transaction.changed(ChangeKind.DEVICE, device_id, at=now)
+    revision = transaction.changed(ChangeKind.DEVICE, device_id, at=now)
+    action = Action.DEVICE_REVOKED if state is DeviceState.REVOKED else Action.DEVICE_APPROVED
+    transaction.recorded(action, _target(device), at=now)
+    return revision
 
 
 def clear_key_clone(transaction: WriteTransaction, device_id: DeviceId, *, now: Instant) -> int:
@@ -74,7 +78,9 @@ def clear_key_clone(transaction: WriteTransaction, device_id: DeviceId, *, now: 
     transaction.connection.execute(
         update(devices).where(devices.c.id == device_id).values(boots=None, key_cloned_at=None, epoch=devices.c.epoch + 1)
     )
-    return transaction.changed(ChangeKind.DEVICE, device_id, at=now)
+    revision = transaction.changed(ChangeKind.DEVICE, device_id, at=now)
+    transaction.recorded(Action.DEVICE_CLONE_CLEARED, _target(device), at=now)
+    return revision
 
 
 def find(connection: Connection, device_id: DeviceId) -> Device | None:
@@ -126,10 +132,16 @@ def _revoke_others_with_serial_number(transaction: WriteTransaction, device: Dev
         update(devices)
         .where(others, devices.c.id != device.id)
         .values(state=DeviceState.REVOKED.value, **NO_PENDING_KEY)
-        .returning(devices.c.id)
+        .returning(devices.c.id, devices.c.hostname)
     )
-    for other in replaced.scalars().all():
-        transaction.changed(ChangeKind.DEVICE, other, at=now)
+    for other_id, hostname in replaced.all():
+        transaction.changed(ChangeKind.DEVICE, other_id, at=now)
+        target = Target("device", other_id, hostname)
+        transaction.recorded(Action.DEVICE_REVOKED, target, at=now, details={"replaced_by": device.id})
+
+
+def _target(device: Device) -> Target:
+    return Target("device", device.id, device.hostname)
 
 
 def _by_check(found: Iterable[PostureResult]) -> Mapping[CheckId, PostureResult]:

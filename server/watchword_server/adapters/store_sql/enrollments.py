@@ -9,6 +9,7 @@ from watchword_server.adapters.store_sql.devices import device_from_row, find
 from watchword_server.adapters.store_sql.schema import ChangeKind, devices, enrollment_tokens, results
 from watchword_server.adapters.store_sql.tokens import find_enrollment_token
 from watchword_server.adapters.store_sql.writer import WriteTransaction
+from watchword_server.core.audit import Action, Actor, Target
 from watchword_server.core.enrollment import EnrollmentAction, EnrollmentPlan, ProvenEnrollment, plan_enrollment
 from watchword_server.core.model import Device, DeviceId, DeviceState, Instant
 from watchword_server.errors import EnrollmentRefusedError
@@ -28,6 +29,7 @@ def enroll(transaction: WriteTransaction, enrollment: ProvenEnrollment, *, now: 
         except IntegrityError as error:
             raise EnrollmentRefusedError("conflict") from error
         transaction.changed(ChangeKind.DEVICE, plan.device_id, at=now)
+        _record(transaction, plan, enrollment, now=now)
     device = find(connection, plan.device_id)
     if device is None:
         raise EnrollmentRefusedError("conflict")
@@ -50,6 +52,23 @@ def _plan(connection: Connection, enrollment: ProvenEnrollment, *, now: Instant)
         device_with_serial=_with_serial_number(connection, enrollment.inventory.serial_number, bound_to),
         bound_device=None if bound_to is None else find(connection, bound_to),
         now=now,
+    )
+
+
+def _record(transaction: WriteTransaction, plan: EnrollmentPlan, enrollment: ProvenEnrollment, *, now: Instant) -> None:
+    """By the token: whoever holds it enrolls."""
+    inventory = enrollment.inventory
+    transaction.recorded(
+        Action.DEVICE_ENROLLED if plan.action is EnrollmentAction.CREATE else Action.DEVICE_KEY_REPLACED,
+        Target("device", plan.device_id, inventory.hostname),
+        at=now,
+        actor=Actor("enrollment_token", enrollment.token_id, address=transaction.actor.address),
+        details={
+            "state": plan.state.value,
+            "platform": inventory.platform,
+            "serial_number": inventory.serial_number,
+            "key_id": enrollment.key.key_id,
+        },
     )
 
 

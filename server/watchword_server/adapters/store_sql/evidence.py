@@ -19,6 +19,7 @@ from watchword_server.adapters.store_sql.devices import device_from_row
 from watchword_server.adapters.store_sql.schema import ChangeKind, devices, results
 from watchword_server.adapters.store_sql.upsert import Upsert
 from watchword_server.adapters.store_sql.writer import WriteTransaction
+from watchword_server.core.audit import Action, Actor, Target
 from watchword_server.core.model import CheckId, DeviceId, DeviceState, JudgedClaim, KeyFingerprint
 from watchword_server.errors import DeviceNotActiveError, SupersededError
 from watchword_server.ports import EvidenceCommit, Rejudgement, StoredClaim
@@ -79,7 +80,20 @@ def commit_evidence(transaction: WriteTransaction, commit: EvidenceCommit) -> in
             },
         )
         follow(transaction, commit.device_id, judged, ended_at=commit.seen_at)
-    return transaction.changed(ChangeKind.DEVICE, commit.device_id, at=commit.seen_at)
+    revision = transaction.changed(ChangeKind.DEVICE, commit.device_id, at=commit.seen_at)
+    _record(transaction, commit)
+    return revision
+
+
+def _record(transaction: WriteTransaction, commit: EvidenceCommit) -> None:
+    """What a device does to itself beside proving things."""
+    actor = Actor("device", commit.device_id, commit.hostname, transaction.actor.address)
+    target = Target("device", commit.device_id, commit.hostname)
+    if commit.promotes_key is not None:
+        details = {"key_id": commit.promotes_key}
+        transaction.recorded(Action.DEVICE_KEY_ROTATED, target, at=commit.seen_at, actor=actor, details=details)
+    if commit.leaves:
+        transaction.recorded(Action.DEVICE_LEFT, target, at=commit.seen_at, actor=actor)
 
 
 def commit_rejudged(transaction: WriteTransaction, rejudged: Sequence[Rejudgement]) -> int:

@@ -8,6 +8,7 @@ from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
 from watchword_server.adapters.store_sql.schema import ChangeKind, revocation_list_pieces, revocation_lists
 from watchword_server.adapters.store_sql.writer import WriteTransaction
+from watchword_server.core.audit import Action, Detail, Target
 from watchword_server.core.model import CertificateId, Instant
 from watchword_server.errors import NotFoundError
 from watchword_server.ports import ListSource, StoredRevocationList
@@ -57,7 +58,12 @@ def commit(transaction: WriteTransaction, stored: StoredRevocationList, pieces: 
         if len(data) > _MAX_PIECE:
             raise ValueError(f"a piece is at most {_MAX_PIECE} bytes, not {len(data)}")
         transaction.connection.execute(insert(revocation_list_pieces), {**row, "number": number, "data": data})
-    return transaction.changed(ChangeKind.REVOCATION, stored.certificate_id, at=stored.received_at)
+    revision = transaction.changed(ChangeKind.REVOCATION, stored.certificate_id, at=stored.received_at)
+    if stored.source is ListSource.UPLOAD:
+        details: dict[str, Detail] = {"sha256": stored.sha256.hex(), "length": stored.length}
+        target = Target("certificates", stored.certificate_id)
+        transaction.recorded(Action.REVOCATION_LIST_UPLOADED, target, at=stored.received_at, details=details)
+    return revision
 
 
 def remove(transaction: WriteTransaction, lists: Sequence[StoredRevocationList], *, now: Instant) -> int:

@@ -6,10 +6,12 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Row, bindparam, delete, insert, select, tuple_, update
 
+from watchword_server.adapters.store_sql import revisions
 from watchword_server.adapters.store_sql.codec import decode_body, encode_body
 from watchword_server.adapters.store_sql.schema import ChangeKind, meta, objects
 from watchword_server.adapters.store_sql.writer import WriteTransaction
 from watchword_server.core.model import Instant
+from watchword_server.core.revisions import State, change_of
 from watchword_server.errors import ConflictError
 from watchword_server.ports import RulesChange, StoredObject
 
@@ -42,18 +44,23 @@ def commit(transaction: WriteTransaction, change: RulesChange, *, expected_revis
     if stored_revision != expected_revision:
         raise ConflictError(f"the rules are at revision {stored_revision}, not {expected_revision}: load them and try again")
     stored = _concerned(connection, change)
-    removed = [key for key in change.deletes if stored.pop(key, None) is not None]
+    removed = [row for key in change.deletes if (row := stored.pop(key, None)) is not None]
+    entries = [change_of(row.kind, row.id, _state(row), None) for row in removed]
     written: list[tuple[StoredObject, str, Instant]] = []  # entry, body, created at
     for entry in change.upserts:
         body, before = encode_body(entry.body), stored.get((entry.kind, entry.id))
         if before is None or (before.name, before.body) != (entry.name, body):
             written.append((entry, body, now if before is None else Instant(before.created_at)))
+            earlier = None if before is None else _state(before)
+            entries.append(change_of(entry.kind, entry.id, earlier, State(entry.name, decode_body(body))))
             stored.pop((entry.kind, entry.id), None)
     _refuse_taken_names({(row.kind, row.name): row.id for row in stored.values()}, [entry for entry, _, _ in written])
     if not removed and not written:
         return stored_revision
     new_revision = transaction.changed(ChangeKind.RULES, "", at=now)
-    _delete(connection, [*removed, *((entry.kind, entry.id) for entry, _, _ in written)])  # first all: two may swap names
+    _delete(
+        connection, [*((row.kind, row.id) for row in removed), *((entry.kind, entry.id) for entry, _, _ in written)]
+    )  # first all: two may swap names
     if written:
         connection.execute(
             insert(objects),
@@ -71,12 +78,17 @@ def commit(transaction: WriteTransaction, change: RulesChange, *, expected_revis
             ],
         )
     connection.execute(update(meta).values(rules_revision=new_revision))
+    revisions.record(transaction, new_revision, entries, rolls_back_to=change.rolls_back_to, at=now)
     return new_revision
 
 
 def revision(connection: Connection) -> int:
     """The rules revision."""
     return int(connection.execute(select(meta.c.rules_revision)).scalar_one())
+
+
+def _state(row: Row[Any]) -> State:
+    return State(row.name, decode_body(row.body))
 
 
 def _concerned(connection: Connection, change: RulesChange) -> dict[_Key, Row[Any]]:

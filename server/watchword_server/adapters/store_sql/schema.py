@@ -129,6 +129,7 @@ api_tokens: Final = Table(
     Column("created_at", Double, nullable=False),
     Column("expires_at", Double),
     Column("revoked", Boolean, nullable=False),
+    Column("last_used_at", Double),  # to the minute; NULL: never, as far as is known
 )
 
 # The newest judged claim of each device and check. The large column is the last: who wants the result does not read past it.
@@ -212,4 +213,42 @@ ocsp_revocations: Final = Table(
     Column("next_update", Double, nullable=False),
     Column("responder", Text),  # the serial number of a delegated responder's certificate
     Column("not_after", Double, nullable=False),  # of the certificate
+)
+
+# The audit log. `record` is the canonical text that `hash` was made of; the columns beside it repeat what is looked for.
+audit: Final = Table(
+    "audit",
+    metadata,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("at", Double, nullable=False),
+    Column("actor_kind", Text, nullable=False),
+    Column("actor_id", Text),
+    Column("action", Text, nullable=False),
+    Column("target_kind", Text, nullable=False),
+    Column("target_id", Text),
+    Column("record", Text, nullable=False),  # JSON
+    Column("hash", Text, nullable=False),  # SHA-256 in hexadecimal
+    Index("ix_audit_actor_id", "actor_id"),
+    Index("ix_audit_target_id", "target_id"),
+)
+
+# Changes of the rules, and what each did to which entry.
+revisions: Final = Table(
+    "revisions",
+    metadata,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),  # the rules revision that it made
+    Column("at", Double, nullable=False),
+    Column("actor", Text, nullable=False),  # JSON
+    Column("rolls_back_to", BigInteger),
+    Column("entries", Integer, nullable=False),
+    Column("difference_sha256", Text, nullable=False),
+    Column("audit_number", BigInteger, nullable=False),
+)
+
+revision_entries: Final = Table(
+    "revision_entries",
+    metadata,
+    Column("revision", BigInteger, primary_key=True, autoincrement=False),
+    Column("place", Integer, primary_key=True, autoincrement=False),
+    Column("line", Text, nullable=False),  # JSON: the entry before and after, without secrets
 )

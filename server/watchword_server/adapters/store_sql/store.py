@@ -4,7 +4,7 @@ Raises as the ports say. `OverloadedError` where a bounded queue is full.
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,13 +13,16 @@ from typing import Self
 from sqlalchemy import select
 
 from watchword_server.adapters.store_sql import (
+    audit_log,
     bindings,
     device_keys,
     devices,
     enrollments,
     evidence,
+    history,
     migrate,
     ocsp_revocations,
+    revisions,
     revocation_lists,
     rules,
     tokens,
@@ -29,6 +32,7 @@ from watchword_server.adapters.store_sql.engine import reader_engine, sqlite_url
 from watchword_server.adapters.store_sql.reader import Reader
 from watchword_server.adapters.store_sql.schema import meta
 from watchword_server.adapters.store_sql.writer import Writer, WriteTransaction
+from watchword_server.core.audit import Act, Link
 from watchword_server.core.certificates.revocation import IssuerKey
 from watchword_server.core.enrollment import EnrollmentToken, ProvenEnrollment
 from watchword_server.core.model import (
@@ -42,12 +46,16 @@ from watchword_server.core.model import (
     Instant,
     KeyFingerprint,
 )
+from watchword_server.core.revisions import EntryChange, Revision, State
 from watchword_server.ports import (
     ApiToken,
+    AuditQuery,
+    AuditStore,
     DeviceStore,
     EvidenceCommit,
     KeyRotationCommit,
     Rejudgement,
+    Retention,
     RevocationStore,
     RulesChange,
     RuleStore,
@@ -79,7 +87,7 @@ class StoreIdentity:
     clock_floor: Instant
 
 
-class SqlStore(DeviceStore, RuleStore, RevocationStore, TokenStore):
+class SqlStore(DeviceStore, RuleStore, RevocationStore, TokenStore, AuditStore):
     """A store in an SQLite file, in a data directory that it holds until `close`. Made by `open`."""
 
     def __init__(self, directory: DataDirectory, writer: Writer, reader: Reader, identity: StoreIdentity) -> None:
@@ -193,6 +201,18 @@ class SqlStore(DeviceStore, RuleStore, RevocationStore, TokenStore):
         """See `RuleStore`. An entry whose name and body stay the same keeps its revision."""
         return await self._writer.submit(partial(rules.commit, change=change, expected_revision=expected_revision, now=now))
 
+    async def revisions(self, *, before: int | None, limit: int) -> Sequence[Revision]:
+        """See `RuleStore`."""
+        return await self._reader.run(partial(revisions.page, before=before, limit=limit))
+
+    async def revision(self, number: int) -> tuple[Revision, Sequence[EntryChange]]:
+        """See `RuleStore`."""
+        return await self._reader.run(partial(revisions.one, number=number))
+
+    async def states_at(self, number: int) -> Mapping[tuple[str, str], State | None]:
+        """See `RuleStore`."""
+        return await self._reader.run(partial(revisions.states_at, number=number))
+
     # ---- Revocation -----------------------------------------------------------------------------------------------------
 
     async def revocation_lists(self) -> Sequence[StoredRevocationList]:
@@ -251,11 +271,34 @@ class SqlStore(DeviceStore, RuleStore, RevocationStore, TokenStore):
         """See `TokenStore`."""
         return await self._reader.run(tokens.all_api_tokens)
 
-    async def revoke_token(self, token_id: str) -> None:
+    async def revoke_token(self, token_id: str, *, now: Instant) -> None:
         """See `TokenStore`."""
-        await self._writer.submit(partial(tokens.revoke_token, token_id=token_id))
+        await self._writer.submit(partial(tokens.revoke_token, token_id=token_id, now=now))
+
+    async def save_token_uses(self, used: Mapping[str, Instant]) -> None:
+        """See `TokenStore`."""
+        await self._writer.submit(partial(tokens.save_uses, used=dict(used)))
+
+    # ---- The audit log --------------------------------------------------------------------------------------------------
+
+    async def audit_records(self, query: AuditQuery) -> Sequence[Mapping[str, object]]:
+        """See `AuditStore`."""
+        return await self._reader.run(partial(audit_log.records, query=query))
+
+    async def audit_head(self) -> Link:
+        """See `AuditStore`."""
+        return await self._reader.run(audit_log.head)
+
+    async def record(self, acts: Sequence[Act]) -> None:
+        """See `AuditStore`."""
+        await self._writer.submit(partial(history.record, acts=tuple(acts)))
+
+    async def trim_history(self, retention: Retention, *, now: Instant) -> None:
+        """See `AuditStore`."""
+        await self._writer.submit(partial(history.trim, retention=retention, now=now))
 
 
 def _identity(transaction: WriteTransaction) -> StoreIdentity:
     row = transaction.connection.execute(select(meta)).one()
+    history.begin(transaction, row.store_id)
     return StoreIdentity(row.store_id, row.account_id, Instant(row.clock_floor))

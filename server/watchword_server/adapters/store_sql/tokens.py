@@ -1,17 +1,24 @@
 """Enrollment tokens and API tokens."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, insert, or_, select, update
 
 from watchword_server.adapters.store_sql.devices import find
 from watchword_server.adapters.store_sql.schema import ChangeKind, api_tokens, enrollment_tokens
 from watchword_server.adapters.store_sql.writer import WriteTransaction
+from watchword_server.core.audit import Action, Detail, Target
 from watchword_server.core.enrollment import EnrollmentToken
 from watchword_server.core.model import DeviceId, Instant
+from watchword_server.core.times import rfc3339
 from watchword_server.errors import NotFoundError
 from watchword_server.ports import ApiToken
+
+_KINDS: Final = (
+    (enrollment_tokens, ChangeKind.ENROLLMENT_TOKEN, Action.ENROLLMENT_TOKEN_REVOKED),
+    (api_tokens, ChangeKind.API_TOKEN, Action.API_TOKEN_REVOKED),
+)
 
 
 def add_enrollment_token(transaction: WriteTransaction, token: EnrollmentToken) -> None:
@@ -34,6 +41,18 @@ def add_enrollment_token(transaction: WriteTransaction, token: EnrollmentToken) 
         )
     )
     transaction.changed(ChangeKind.ENROLLMENT_TOKEN, token.id, at=token.created_at)
+    bound: dict[str, Detail] = {"serial_number": token.serial_number, "platform": token.platform, "device_id": token.device_id}
+    transaction.recorded(
+        Action.ENROLLMENT_TOKEN_CREATED,
+        Target("enrollment_token", token.id),
+        at=token.created_at,
+        details={
+            "max_uses": token.max_uses,
+            "expires_at": rfc3339(token.expires_at),
+            "needs_approval": token.needs_approval,
+            **{name: value for name, value in bound.items() if value is not None},
+        },
+    )
 
 
 def find_enrollment_token(connection: Connection, token_id: str) -> EnrollmentToken | None:
@@ -62,6 +81,12 @@ def add_api_token(transaction: WriteTransaction, token: ApiToken) -> None:
         )
     )
     transaction.changed(ChangeKind.API_TOKEN, token.id, at=token.created_at)
+    transaction.recorded(
+        Action.API_TOKEN_CREATED,
+        Target("api_token", token.id, token.name or None),
+        at=token.created_at,
+        details={"role": token.role, "expires_at": rfc3339(token.expires_at)},
+    )
 
 
 def find_api_token(connection: Connection, token_id: str) -> ApiToken | None:
@@ -76,15 +101,29 @@ def all_api_tokens(connection: Connection) -> Sequence[ApiToken]:
     return [_api_token(row) for row in connection.execute(newest_first).all()]
 
 
-def revoke_token(transaction: WriteTransaction, token_id: str) -> None:
+def revoke_token(transaction: WriteTransaction, token_id: str, *, now: Instant) -> None:
     """Ends the token of either kind with this id; one that ended stays so."""
     found = False
-    for table, kind in ((enrollment_tokens, ChangeKind.ENROLLMENT_TOKEN), (api_tokens, ChangeKind.API_TOKEN)):
-        if transaction.connection.execute(update(table).where(table.c.id == token_id).values(revoked=True)).rowcount:
-            transaction.changed(kind, token_id, at=transaction.clock_floor)
-            found = True
+    for table, kind, action in _KINDS:
+        revoked = transaction.connection.execute(select(table.c.revoked).where(table.c.id == token_id)).scalar_one_or_none()
+        found = found or revoked is not None
+        if revoked is False:
+            transaction.connection.execute(update(table).where(table.c.id == token_id).values(revoked=True))
+            transaction.changed(kind, token_id, at=now)
+            transaction.recorded(action, Target(kind.value, token_id), at=now)
     if not found:
         raise NotFoundError(f"no token `{token_id}`")
+
+
+def save_uses(transaction: WriteTransaction, used: Mapping[str, Instant]) -> None:
+    """Keeps when API tokens were last used."""
+    later = update(api_tokens).where(
+        api_tokens.c.id == bindparam("of_token"),
+        or_(api_tokens.c.last_used_at.is_(None), api_tokens.c.last_used_at < bindparam("used_at")),
+    )
+    rows = [{"of_token": token_id, "used_at": at} for token_id, at in used.items()]
+    if rows:
+        transaction.connection.execute(later.values(last_used_at=bindparam("used_at")), rows)
 
 
 def _enrollment_token(row: Row[Any]) -> EnrollmentToken:
@@ -112,4 +151,5 @@ def _api_token(row: Row[Any]) -> ApiToken:
         created_at=Instant(row.created_at),
         expires_at=None if row.expires_at is None else Instant(row.expires_at),
         revoked=row.revoked,
+        last_used_at=None if row.last_used_at is None else Instant(row.last_used_at),
     )

@@ -8,7 +8,7 @@ import asyncio
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -16,8 +16,11 @@ from typing import Any, Generic, TypeVar
 from sqlalchemy import Connection, Engine, bindparam, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
+from watchword_server.acting import current_actor
+from watchword_server.adapters.store_sql import audit_log
 from watchword_server.adapters.store_sql.engine import fault
 from watchword_server.adapters.store_sql.schema import ChangeKind, changes, meta
+from watchword_server.core.audit import SERVER, Act, Action, Actor, Detail, Link, Target
 from watchword_server.core.model import Instant
 from watchword_server.errors import ConflictError, OverloadedError, StoreUnavailableError
 
@@ -30,10 +33,20 @@ _SET_STANDING = update(meta).values(revision=bindparam("new_revision"), clock_fl
 class WriteTransaction:
     """What one write operation works with. `revision` is the store's, with this operation's change if it made one."""
 
-    def __init__(self, connection: Connection, *, revision: int, clock_floor: Instant) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        revision: int,
+        clock_floor: Instant,
+        actor: Actor = SERVER,
+        audit_head: Link | None = None,
+    ) -> None:
         self.connection = connection
         self.revision = revision
         self.clock_floor = clock_floor
+        self.actor = actor
+        self.audit_head = audit_head  # None: not looked up yet
         self._changes: dict[tuple[ChangeKind, str], Instant] = {}
 
     def changed(self, kind: ChangeKind, key: str, *, at: Instant) -> int:
@@ -43,6 +56,24 @@ class WriteTransaction:
         self._changes[kind, key] = at
         self.saw(at)
         return self.revision
+
+    def recorded(
+        self,
+        action: Action,
+        target: Target,
+        *,
+        at: Instant,
+        actor: Actor | None = None,
+        details: Mapping[str, Detail] | None = None,
+        of_a_change: bool = True,
+    ) -> int:
+        """Writes a record of the audit log, and returns its number; by whoever asked for this operation, or another `actor`.
+
+        It is written with the change or not at all. `of_a_change`: it names the revision, so that `changed` comes first.
+        """
+        act = Act(at, actor or self.actor, action, target, self.revision if of_a_change else None, details or {})
+        self.audit_head = audit_log.append(self.connection, act, self.audit_head or audit_log.head(self.connection))
+        return self.audit_head.number
 
     def saw(self, instant: Instant) -> None:
         """Makes `instant` one that no later clock of this store goes behind."""
@@ -61,6 +92,7 @@ class _Job(Generic[_T]):
 
     operation: Callable[[WriteTransaction], _T]
     future: asyncio.Future[_T]
+    actor: Actor
     value: _T | None = None
     error: Exception | None = None
 
@@ -97,7 +129,7 @@ class Writer:
                 raise StoreUnavailableError("the store is closed")
             if len(self._pending) >= self._max_pending:
                 raise OverloadedError(f"the store has {self._max_pending} writes waiting: try again later")
-            self._pending.append(_Job(operation, future))
+            self._pending.append(_Job(operation, future, current_actor()))
             self._wake.notify()
         return await future
 
@@ -137,9 +169,13 @@ class Writer:
             before = connection.execute(_STANDING).one()
             revision, clock_floor = before
             log: list[dict[str, object]] = []
+            head: Link | None = None
             for job in jobs:
-                transaction = WriteTransaction(connection, revision=revision, clock_floor=clock_floor)
+                transaction = WriteTransaction(
+                    connection, revision=revision, clock_floor=clock_floor, actor=job.actor, audit_head=head
+                )
                 if _run(job, transaction):
+                    head = transaction.audit_head
                     revision, clock_floor = transaction.revision, transaction.clock_floor
                     log += transaction.change_rows()
             if (revision, clock_floor) != tuple(before):

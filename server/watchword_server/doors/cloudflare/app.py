@@ -13,7 +13,6 @@ from watchword_server.doors.cloudflare.envelope import Envelope, Failure, answer
 from watchword_server.doors.cloudflare.failures import add_error_handlers, refusal
 from watchword_server.doors.operators.authentication import Authentication, ForbiddenError
 from watchword_server.errors import WatchwordError
-from watchword_server.peer import PEER
 from watchword_server.ports import DeviceStore
 from watchword_server.services.devices import Devices
 from watchword_server.services.rules import Rules
@@ -74,7 +73,7 @@ class CloudflareDoor:
 
     async def verify(self, request: Request) -> JSONResponse:
         """Whose token this is and until when; one that is not valid has no answer here."""
-        token = await self.authentication.token(request.scope[PEER])
+        token = (await self.authentication.operator(request)).token
         found: dict[str, Any] = {"id": "socket", "status": "active"}
         if token is not None:
             found["id"] = token.id
@@ -89,7 +88,8 @@ class CloudflareDoor:
     async def _from_somebody(self, request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
         """Nobody without a token has a body read."""
         try:
-            await self.authentication.role(request.scope[PEER])
+            operator = await self.authentication.operator(request)
         except WatchwordError as error:
             return refusal(error)
-        return await call_next(request)
+        with self.authentication.acting(operator):
+            return await call_next(request)

@@ -10,6 +10,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from watchword_server.adapters.metrics import Metrics
 from watchword_server.doors.cloudflare.app import PREFIX, CloudflareDoor
 from watchword_server.doors.cloudflare.failures import failure
+from watchword_server.doors.operators.audit import AuditRoutes
 from watchword_server.doors.operators.authentication import Authentication
 from watchword_server.doors.operators.certificates import CertificateRoutes, is_list_upload
 from watchword_server.doors.operators.devices import DeviceRoutes
@@ -17,7 +18,6 @@ from watchword_server.doors.operators.failures import add_error_handlers, error_
 from watchword_server.doors.operators.rules import RuleRoutes
 from watchword_server.doors.operators.tokens import TokenRoutes
 from watchword_server.errors import WatchwordError
-from watchword_server.peer import PEER
 from watchword_server.services.connections import Connections
 from watchword_server.services.rules_in_force import RulesInForce
 
@@ -34,6 +34,7 @@ class OperatorsDoor:
     devices: DeviceRoutes
     tokens: TokenRoutes
     certificates: CertificateRoutes
+    audit: AuditRoutes
     cloudflare: CloudflareDoor
     in_force: RulesInForce
     connections: Connections
@@ -49,7 +50,7 @@ class OperatorsDoor:
         self.app.add_api_route("/livez", self.live, methods=["GET"])
         self.app.add_api_route("/readyz", self.ready, methods=["GET"])
         self.app.add_api_route("/metrics", self.scrape, methods=["GET"])
-        for routes in (self.rules, self.devices, self.tokens, self.certificates):
+        for routes in (self.rules, self.devices, self.tokens, self.certificates, self.audit):
             self.app.include_router(routes.router(self.authentication))
         self.app.mount(PREFIX, self.cloudflare.app)
 
@@ -74,9 +75,11 @@ class OperatorsDoor:
         """Nobody without a token has a body read: FastAPI parses it before it asks a route's dependencies."""
         if request.url.path.startswith("/api/"):
             try:
-                await self.authentication.role(request.scope[PEER])
+                operator = await self.authentication.operator(request)
             except WatchwordError as error:
                 return refusal(error)
+            with self.authentication.acting(operator):
+                return await call_next(request)
         return await call_next(request)
 
 

@@ -1,21 +1,29 @@
 """Who may do what: the owner of the local socket is admin; on TCP a token has a role."""
 
+import contextlib
 import hashlib
 import hmac
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from fastapi import Request
 
+from watchword_server.acting import acting
+from watchword_server.core.audit import Action, Actor
+from watchword_server.core.model import Instant
 from watchword_server.errors import NotAuthorizedError
 from watchword_server.peer import OPERATORS_SOCKET, PEER, Peer
 from watchword_server.ports import ApiToken, Clock, TokenStore
+from watchword_server.services.auditing import Auditing
 from watchword_server.services.limiting import TokenBuckets
+from watchword_server.services.token_uses import TokenUses
 
+_OPERATOR: Final = "watchword.operator"  # its key in an ASGI scope, once it is known who asks
 _ROLES: Final = ("read", "write", "admin")  # each may do what those before it may
 _BEARER: Final = re.compile(r"Bearer wwa\.([A-Za-z0-9_-]{16})\.([A-Za-z0-9_-]{43})")
+_NO_SECRET: Final = bytes(32)  # nothing hashes to it that anybody knows
 
 
 class ForbiddenError(NotAuthorizedError):
@@ -25,44 +33,81 @@ class ForbiddenError(NotAuthorizedError):
 
 
 @dataclass(frozen=True, slots=True)
+class Operator:
+    """Who asks, and what that may do. `token` None: the owner of the local socket."""
+
+    role: str
+    actor: Actor
+    token: ApiToken | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Authentication:
-    """Checks tokens; wrong ones are slowed down by address."""
+    """Checks tokens; wrong ones are slowed down by address, and recorded."""
 
     store: TokenStore
     clock: Clock
     failures: TokenBuckets
+    auditing: Auditing
+    uses: TokenUses
 
     def require(self, minimum: str) -> Callable[[Request], Awaitable[None]]:
         """A dependency that lets pass who has the role or a higher one."""
 
         async def dependency(request: Request) -> None:
-            role = await self.role(request.scope[PEER])
-            if _ROLES.index(role) < _ROLES.index(minimum):
-                raise ForbiddenError(f"this needs a token with role `{minimum}`; yours has `{role}`")
+            operator = await self.operator(request)
+            if _ROLES.index(operator.role) < _ROLES.index(minimum):
+                await self.auditing.failed(
+                    Action.AUTHORIZATION_REFUSED, operator.actor, reason="role_insufficient", role=operator.role, needed=minimum
+                )
+                raise ForbiddenError(f"this needs a token with role `{minimum}`; yours has `{operator.role}`")
 
         return dependency
 
-    async def role(self, peer: Peer) -> str:
-        """The role of whoever asks. Raises `NotAuthorizedError`, `RateLimitedError`."""
-        token = await self.token(peer)
-        return "admin" if token is None else token.role
+    async def operator(self, request: Request) -> Operator:
+        """Who asks, found out once a request. Raises `NotAuthorizedError`, `RateLimitedError`."""
+        known = request.scope.get(_OPERATOR)
+        if not isinstance(known, Operator):
+            known = request.scope[_OPERATOR] = await self._authenticated(request.scope[PEER])
+        return known
 
-    async def token(self, peer: Peer) -> ApiToken | None:
-        """The token of whoever asks; None: the owner of the local socket. Raises as `role`."""
+    @contextlib.contextmanager
+    def acting(self, operator: Operator) -> Iterator[None]:
+        """What is changed in this block is that operator's doing."""
+        with acting(operator.actor):
+            yield
+
+    async def _authenticated(self, peer: Peer) -> Operator:
         if peer.socket_name == OPERATORS_SOCKET:
-            return None
+            return Operator("admin", Actor("host", address=peer.address))
         header = peer.metadata.get("authorization", ())
         matched = _BEARER.fullmatch(header[0]) if len(header) == 1 else None
         token = None if matched is None else await self.store.api_token(matched[1])
-        if matched is None or token is None or not _is_good(token, matched[2], now=self.clock.now()):
+        secret = "" if matched is None else matched[2]
+        now = self.clock.now()
+        fault = _fault(token, secret, now=now)
+        if fault is not None or token is None:
+            reason = "token_missing" if not header else "token_malformed" if matched is None else fault
+            await self.auditing.failed(
+                Action.AUTHENTICATION_FAILED,
+                Actor("nobody", address=peer.address),
+                reason=reason,
+                **({} if token is None else {"token_id": token.id}),
+            )
             self.failures.take(peer.address)
             raise NotAuthorizedError("send `Authorization: Bearer TOKEN`: `watchword token create --role ROLE` makes one")
-        return token
+        self.uses.notice(token.id, now)
+        return Operator(token.role, Actor("api_token", token.id, token.name or None, peer.address), token)
 
 
-def _is_good(token: ApiToken, secret: str, *, now: float) -> bool:
-    return (
-        hmac.compare_digest(token.secret_sha256, hashlib.sha256(secret.encode()).digest())
-        and not token.revoked
-        and (token.expires_at is None or now < token.expires_at)
-    )
+def _fault(token: ApiToken | None, secret: str, *, now: Instant) -> str | None:
+    """What is wrong with it. An unknown token is as much work as a known one; who does not know the secret learns no more."""
+    expected = _NO_SECRET if token is None else token.secret_sha256
+    is_right = hmac.compare_digest(expected, hashlib.sha256(secret.encode()).digest())
+    if token is None:
+        return "token_unknown"
+    if not is_right:
+        return "token_wrong"
+    if token.revoked:
+        return "token_revoked"
+    return "token_expired" if token.expires_at is not None and now >= token.expires_at else None

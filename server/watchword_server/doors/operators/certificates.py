@@ -7,11 +7,13 @@ from typing import Any, Final
 
 from fastapi import APIRouter, Depends, Request
 
+from watchword_server.core.audit import Action, Target
 from watchword_server.core.certificates.parsed import fingerprint
 from watchword_server.core.model import SigningCertificate
 from watchword_server.core.times import rfc3339
 from watchword_server.doors.operators.authentication import Authentication
 from watchword_server.ports import ListSource
+from watchword_server.services.auditing import Auditing
 from watchword_server.services.revocation import Revocation
 from watchword_server.services.revocation_places import KeptList, Slot
 from watchword_server.services.revocation_sources import RevocationSources, Source
@@ -32,6 +34,7 @@ class CertificateRoutes:
     revocation: Revocation
     sources: RevocationSources
     in_force: RulesInForce
+    auditing: Auditing
 
     def router(self, authentication: Authentication) -> APIRouter:
         """The routes."""
@@ -54,6 +57,7 @@ class CertificateRoutes:
     async def refresh(self, name_or_id: str) -> dict[str, object]:
         """Has the configured places read, and says what came of each. `error` None: its newest list is in force."""
         signing = self.revocation.certificate(name_or_id)
+        await self.auditing.act(Action.REVOCATION_LIST_REFRESHED, Target("certificates", signing.id, signing.name))
         read = await self.sources.read_now(signing)
         lists = {source.slot: self.revocation.list_at(source.slot) for source, _ in read}
         return {

@@ -7,11 +7,13 @@ from typing import Any
 
 from fastapi import APIRouter, Depends
 
+from watchword_server.core.audit import Action, Target
 from watchword_server.core.model import Check, DeviceId, DevicePosture, DeviceState, Instant, KeyFingerprint, PostureResult
 from watchword_server.core.times import rfc3339
 from watchword_server.doors.operators.authentication import Authentication
 from watchword_server.errors import NotFoundError
 from watchword_server.ports import Clock, DeviceStore
+from watchword_server.services.auditing import Auditing
 from watchword_server.services.connections import AttestNow, Connections
 from watchword_server.services.devices import Devices
 from watchword_server.services.judging import is_live
@@ -27,6 +29,7 @@ class DeviceRoutes:
     connections: Connections
     in_force: RulesInForce
     clock: Clock
+    auditing: Auditing
 
     def router(self, authentication: Authentication) -> APIRouter:
         """The routes."""
@@ -66,6 +69,8 @@ class DeviceRoutes:
         """Asks a connected device to look again now."""
         for connection in self.connections:
             if connection.device.id == device_id:
+                target = Target("device", connection.device.id, connection.device.hostname)
+                await self.auditing.act(Action.DEVICE_ATTEST_ASKED, target)
                 connection.notify(AttestNow(0.0))
                 return {"id": device_id, "asked": True}
         raise NotFoundError(f"`{device_id}` is not connected")

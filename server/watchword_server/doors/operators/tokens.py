@@ -14,6 +14,7 @@ from watchword_server.doors.operators.authentication import Authentication
 from watchword_server.ports import Clock, TokenStore
 from watchword_server.services.rules_in_force import RulesInForce
 from watchword_server.services.service_tokens import ServiceTokens
+from watchword_server.services.token_uses import TokenUses
 from watchword_server.services.tokens import Tokens
 
 
@@ -55,6 +56,7 @@ class TokenRoutes:
     clock: Clock
     service_tokens: ServiceTokens
     in_force: RulesInForce
+    uses: TokenUses
 
     def router(self, authentication: Authentication) -> APIRouter:
         """The routes."""
@@ -121,6 +123,8 @@ class TokenRoutes:
                     "expires_at": rfc3339(token.expires_at),
                     "revoked": token.revoked,
                     "expired": token.expires_at is not None and self.clock.now() >= token.expires_at,
+                    "created_at": rfc3339(token.created_at),
+                    "last_used_at": rfc3339(self.uses.last_use(token)),
                 }
                 for token in await self.store.api_tokens()
             ]
