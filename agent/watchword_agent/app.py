@@ -6,7 +6,7 @@ import datetime as dt
 import secrets
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -14,22 +14,27 @@ from pathlib import Path
 
 import grpc
 
+from watchword.v1.posture_pb2_grpc import PostureServiceStub
 from watchword_agent import log
+from watchword_agent.backoff import system_uniform
 from watchword_agent.channel import open_channel
 from watchword_agent.collect import Collector
 from watchword_agent.device_keys import DeviceKeys
 from watchword_agent.enrollment import enroll, token_id
 from watchword_agent.errors import AgentError, NotEnrolledError, SettingsError, StateDirectoryError
 from watchword_agent.helper_process import Helpers
+from watchword_agent.https import SingleRequests, open_client
 from watchword_agent.identity import read_identity
 from watchword_agent.key_files import KeyFiles
 from watchword_agent.leaving import say_goodbye
+from watchword_agent.proxies import proxy_for
 from watchword_agent.session import Attester
 from watchword_agent.settings import ServerAddress, Settings
 from watchword_agent.state import Enrollment, StateDirectory
 from watchword_agent.status import Status, StatusFile, read_status
 from watchword_agent.stores.base import Access
 from watchword_agent.stream import AttestStream
+from watchword_agent.transport import Transport
 from watchword_agent.watch import StoreWatch
 
 
@@ -69,7 +74,7 @@ async def enroll_device(settings: Settings, token: str) -> EnrollOutcome:
     state.prepare()
     key = key_files_of(settings).load_or_create(state.key_path)
     ca_file = settings.ca_file.absolute() if settings.ca_file is not None else None
-    async with open_channel(ServerAddress.parse(settings.server), ca_file=ca_file) as channel:
+    async with channel_to(settings.server, settings, ca_file) as channel:
         enrolled = await enroll(
             channel,
             token=token,
@@ -114,9 +119,9 @@ async def run_agent(settings: Settings) -> None:
             access,
         )
         watch = StoreWatch(access.helpers)
-        async with open_channel(ServerAddress.parse(server), ca_file=settings.ca_file or enrollment.ca_file) as channel:
+        async with _transport(server, settings, enrollment) as transport:
             stream = AttestStream(
-                channel,
+                transport,
                 attester=attester,
                 keys=keys,
                 collector=collector,
@@ -133,19 +138,40 @@ async def run_agent(settings: Settings) -> None:
                         group.create_task(stream.run())
                 if settings.goodbye_on_stop:
                     with contextlib.suppress(asyncio.CancelledError):  # a second signal: then without
-                        await _leave(channel, attester, keys, settings)
+                        await _leave(transport, attester, keys, settings)
             finally:
                 status.stopped()
                 log.info(log.Event.STOPPED)
 
 
-async def _leave(channel: grpc.aio.Channel, attester: Attester, keys: DeviceKeys, settings: Settings) -> None:
+async def _leave(transport: Transport, attester: Attester, keys: DeviceKeys, settings: Settings) -> None:
     try:
-        await say_goodbye(channel, attester=attester, keys=keys, timeout_seconds=settings.goodbye_timeout_seconds)
+        await say_goodbye(transport.open_any, attester=attester, keys=keys, timeout_seconds=settings.goodbye_timeout_seconds)
     except AgentError as error:
         log.warning(log.Event.GOODBYE_FAILED, detail=str(error))
     else:
         log.info(log.Event.SAID_GOODBYE)
+
+
+def channel_to(server: str, settings: Settings, ca_file: Path | None) -> grpc.aio.Channel:
+    """A channel to the server, by the proxy of the settings if there is one. Raises `SettingsError`."""
+    address = ServerAddress.parse(server)
+    return open_channel(address, ca_file=ca_file, proxy=proxy_for(address, settings.proxy, settings.proxy_credentials_file))
+
+
+@contextlib.asynccontextmanager
+async def _transport(server: str, settings: Settings, enrollment: Enrollment) -> AsyncIterator[Transport]:
+    """The ways to the server that the settings allow. Raises `SettingsError`."""
+    ca_file = settings.ca_file or enrollment.ca_file
+    async with contextlib.AsyncExitStack() as exits:
+        channel = await exits.enter_async_context(channel_to(server, settings, ca_file))
+        single = None
+        if settings.https_server is not None and settings.transport != "stream":
+            address = ServerAddress.parse(settings.https_server)
+            proxy = proxy_for(address, settings.proxy, settings.proxy_credentials_file)
+            opening = open_client(address, ca_file=ca_file, proxy=proxy, timeout_seconds=settings.answer_timeout_seconds)
+            single = partial(SingleRequests, await exits.enter_async_context(opening))
+        yield Transport(PostureServiceStub(channel).Attest, single, settings.transport, system_uniform)
 
 
 def access_of(settings: Settings) -> Access:
@@ -169,8 +195,9 @@ async def leave_server(settings: Settings) -> str:
     enrollment = state.enrollment()
     with state.running():
         keys, server = DeviceKeys(state, enrollment, key_files_of(settings)), settings.server or enrollment.server
-        async with open_channel(ServerAddress.parse(server), ca_file=settings.ca_file or enrollment.ca_file) as channel:
-            await say_goodbye(channel, attester=_attester(enrollment), keys=keys, timeout_seconds=settings.answer_timeout_seconds)
+        async with _transport(server, settings, enrollment) as transport:
+            timeout = settings.answer_timeout_seconds
+            await say_goodbye(transport.open_any, attester=_attester(enrollment), keys=keys, timeout_seconds=timeout)
     return enrollment.device_id
 
 
@@ -187,9 +214,9 @@ async def unenroll_device(settings: Settings, *, offline: bool) -> Unenrolled:
             server = settings.server or enrollment.server
             try:
                 keys = DeviceKeys(state, enrollment, key_files_of(settings))
-                async with open_channel(ServerAddress.parse(server), ca_file=settings.ca_file or enrollment.ca_file) as channel:
+                async with _transport(server, settings, enrollment) as transport:
                     timeout = settings.answer_timeout_seconds
-                    await say_goodbye(channel, attester=_attester(enrollment), keys=keys, timeout_seconds=timeout)
+                    await say_goodbye(transport.open_any, attester=_attester(enrollment), keys=keys, timeout_seconds=timeout)
                 failure = ""
             except AgentError as error:
                 failure = str(error)

@@ -5,12 +5,13 @@ import contextlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
 import grpc
 
-from watchword_agent.errors import SettingsError
+from watchword_agent.errors import ServerUnreachableError, SettingsError
 from watchword_agent.log import printable
+from watchword_agent.proxies import Proxy
 from watchword_agent.settings import ServerAddress
 
 MAX_MESSAGE_BYTES: Final = 256 * 1024
@@ -18,8 +19,13 @@ _MAX_DETAILS: Final = 1000
 _MAX_ID: Final = 100
 _DIGITS: Final = re.compile(r"[0-9]{1,9}")
 
-_Request = TypeVar("_Request")
-_Response = TypeVar("_Response")
+_Request_contra = TypeVar("_Request_contra", contravariant=True)
+
+
+class _Takes(Protocol[_Request_contra]):
+    async def write(self, request: _Request_contra, /) -> None:
+        """Sends a message."""
+
 
 # Keepalive never below what the server allows (it drops a client that pings more often than every 25 s), and all three knobs:
 # the keepalive timeout alone is capped below by the 60 s of the ping timeout.
@@ -37,13 +43,16 @@ _OPTIONS: Final = (
 )
 
 
-def open_channel(address: ServerAddress, *, ca_file: Path | None) -> grpc.aio.Channel:
+def open_channel(address: ServerAddress, *, ca_file: Path | None, proxy: Proxy | None = None) -> grpc.aio.Channel:
     """A channel that connects when it is first used. `ca_file` None: the roots that come with gRPC.
 
     Raises `SettingsError` if the file cannot be read.
     """
-    # A loopback connection through a proxy would end on the proxy's own machine.
-    options = [*_OPTIONS, ("grpc.enable_http_proxy", 0 if address.is_loopback else 1)]
+    # The proxy is ours to find: gRPC would take one from the environment whatever the settings say.
+    told: list[tuple[str, int | str]] = [("grpc.enable_http_proxy", 0 if proxy is None else 1)]
+    if proxy is not None:
+        told.append(("grpc.http_proxy", proxy.url))
+    options = [*_OPTIONS, *told]
     if not address.tls:
         return grpc.aio.insecure_channel(address.authority, options=options)
     try:
@@ -54,7 +63,7 @@ def open_channel(address: ServerAddress, *, ca_file: Path | None) -> grpc.aio.Ch
     return grpc.aio.secure_channel(f"dns:///{address.authority}", credentials, options=options)
 
 
-async def write(call: grpc.aio.StreamStreamCall[_Request, _Response], request: _Request) -> None:
+async def write(call: _Takes[_Request_contra], request: _Request_contra) -> None:
     """Sends one message. A stream that is over takes it silently: reading says how it ended."""
     with contextlib.suppress(asyncio.InvalidStateError):
         await call.write(request)
@@ -71,6 +80,14 @@ class CallFailure:
     text: str
     is_refusal: bool
     retry_after_seconds: float
+
+
+class CallFailedError(ServerUnreachableError):
+    """A call that failed in another way than gRPC's."""
+
+    def __init__(self, failure: CallFailure) -> None:
+        super().__init__(failure.text)
+        self.failure = failure
 
 
 def failure_of(error: grpc.aio.AioRpcError) -> CallFailure:

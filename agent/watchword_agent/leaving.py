@@ -1,13 +1,13 @@
 """Saying goodbye: a stream of its own, on which the first thing signed is that this device leaves."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
 import grpc
 
 from watchword.envelope import GOODBYE_TYPE
 from watchword.v1 import posture_pb2 as pb
-from watchword.v1.posture_pb2_grpc import PostureServiceStub
 from watchword_agent.channel import failure_of, write
 from watchword_agent.device_keys import DeviceKeys
 from watchword_agent.errors import (
@@ -19,12 +19,14 @@ from watchword_agent.errors import (
 )
 from watchword_agent.session import PROTOCOL_VERSION, Attester, check_challenge
 from watchword_agent.signing import signed
+from watchword_agent.transport import AttestCall
 
 _UNKNOWN_KEY: Final = "envelope_invalid"
-_Call = grpc.aio.StreamStreamCall[pb.AttestRequest, pb.AttestResponse]
 
 
-async def say_goodbye(channel: grpc.aio.Channel, *, attester: Attester, keys: DeviceKeys, timeout_seconds: float) -> None:
+async def say_goodbye(
+    open_call: Callable[[], AttestCall], *, attester: Attester, keys: DeviceKeys, timeout_seconds: float
+) -> None:
     """Ends all results of this device; the server has them ended durably when this returns.
 
     Raises `GoodbyeRefusedError` if it does not take the goodbye, `ServerError` if it could not be asked,
@@ -32,9 +34,9 @@ async def say_goodbye(channel: grpc.aio.Channel, *, attester: Attester, keys: De
     """
     try:
         async with asyncio.timeout(timeout_seconds):
-            code = await _say(channel, attester, keys, timeout_seconds)
+            code = await _say(open_call, attester, keys, timeout_seconds)
             if code == _UNKNOWN_KEY and keys.refused():  # a rotation was under way: the other key, then
-                code = await _say(channel, attester, keys, timeout_seconds)
+                code = await _say(open_call, attester, keys, timeout_seconds)
     except TimeoutError as error:
         raise ServerSilentError(f"no answer within {timeout_seconds:g} s") from error
     except grpc.aio.AioRpcError as error:
@@ -43,9 +45,9 @@ async def say_goodbye(channel: grpc.aio.Channel, *, attester: Attester, keys: De
         raise GoodbyeRefusedError(f"the server did not take the goodbye: `{code}`; this device's results stay as they are")
 
 
-async def _say(channel: grpc.aio.Channel, attester: Attester, keys: DeviceKeys, timeout_seconds: float) -> str:
+async def _say(open_call: Callable[[], AttestCall], attester: Attester, keys: DeviceKeys, timeout_seconds: float) -> str:
     """One try; the code of the server's verdict."""
-    call: _Call = PostureServiceStub(channel).Attest()
+    call = open_call()
     try:
         hello = pb.Hello(
             device_id=attester.device_id,
@@ -77,7 +79,7 @@ async def _say(channel: grpc.aio.Channel, attester: Attester, keys: DeviceKeys, 
         call.cancel()
 
 
-async def _challenge(call: _Call) -> pb.Challenge:
+async def _challenge(call: AttestCall) -> pb.Challenge:
     response = await _next(call)
     if response.WhichOneof("message") == "closing":
         raise ServerUnreachableError(f"the server closes: `{response.closing.code}`")
@@ -86,7 +88,7 @@ async def _challenge(call: _Call) -> pb.Challenge:
     return response.challenge
 
 
-async def _verdict(call: _Call) -> str:
+async def _verdict(call: AttestCall) -> str:
     while True:  # what else a server may say meanwhile is nothing to somebody who leaves
         response = await _next(call)
         match response.WhichOneof("message"):
@@ -98,7 +100,7 @@ async def _verdict(call: _Call) -> str:
                 continue
 
 
-async def _next(call: _Call) -> pb.AttestResponse:
+async def _next(call: AttestCall) -> pb.AttestResponse:
     response = await call.read()
     if not isinstance(response, pb.AttestResponse):
         raise ServerUnreachableError("the server ended the stream")

@@ -16,6 +16,7 @@ class Event(StrEnum):
     STARTED = "started"
     STOPPED = "stopped"
     CONNECTED = "connected"
+    TRANSPORT_CHANGED = "transport_changed"
     DISCONNECTED = "disconnected"
     DRAINING = "draining"
     EVIDENCE_ACCEPTED = "evidence_accepted"

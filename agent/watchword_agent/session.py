@@ -205,6 +205,11 @@ class Session:
             return min(self._wanted_at, self._leave_at)
         return -_NEVER if self.state is State.NEW else self._answer_due
 
+    @property
+    def wanted_at(self) -> float:
+        """When the next evidence is due; infinity: never."""
+        return self._wanted_at
+
     def want_evidence(self, now: float, *, within_seconds: float = 0) -> None:
         """Asks for an attestation at a random moment within the given time; one that is due earlier stays."""
         self._wanted_at = min(self._wanted_at, now + self.uniform(0, within_seconds))

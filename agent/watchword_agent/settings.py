@@ -81,6 +81,16 @@ class Settings(BaseSettings):
 
     server: ServerUrl | None = Field(None, description="The server's address for agents; default: the one enrolled with.")
     ca_file: Path | None = Field(None, description="PEM file of the roots that the server's certificate is checked against.")
+    transport: Literal["auto", "stream", "https"] = Field(
+        "auto", description="How evidence goes: a stream; single HTTPS requests; `auto`: these where streams do not get through."
+    )
+    https_server: ServerUrl | None = Field(
+        None, description="The server's address for single requests (`agents_http` there); without it there are streams alone."
+    )
+    proxy: Annotated[str, Field(pattern=r"^(system|none|http://[^@/]+/?)$")] = Field(
+        "system", description="`system`: as the environment or the system says; `none`; or `http://host:port`."
+    )
+    proxy_credentials_file: Path | None = Field(None, description="File with `user:password` for the proxy.")
     state_dir: Path = Field(Path("/var/lib/watchword-agent"), description="Where the device key and the enrollment are kept.")
     serial_number: _Label | None = Field(None, description="Instead of the one the firmware tells.")
     hostname: _Label | None = Field(None, description="Instead of the one the system tells.")
@@ -107,6 +117,12 @@ class Settings(BaseSettings):
     rotate_key_days: float = Field(
         0, ge=0, le=3650, description="Age at which the device key is replaced by a new one; 0: never."
     )
+
+    @model_validator(mode="after")
+    def _https_has_an_address(self) -> Self:
+        if self.transport == "https" and self.https_server is None:
+            raise ValueError("`transport`: `https` needs `https_server`: write `https://host:port`")
+        return self
 
     @model_validator(mode="after")
     def _bases_are_below_caps(self) -> Self:

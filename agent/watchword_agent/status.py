@@ -49,6 +49,7 @@ class Status(BaseModel):
     device_id: str
     server: str
     connected: bool = False
+    single_requests: bool = False  # by HTTPS, where streams do not get through
     last_ack_at: dt.datetime | None = None
     problem: Problem | None = None
     checks: tuple[CheckStatus, ...] = ()
@@ -66,6 +67,11 @@ class StatusFile:
         self._now = now
         self.status = Status(pid=os.getpid(), device_id=device_id, server=server)
         self._write()
+
+    def uses(self, *, single_requests: bool) -> None:
+        """The way that evidence goes from now on."""
+        if single_requests != self.status.single_requests:
+            self._update(single_requests=single_requests)
 
     def connected(self) -> None:
         """The server answered."""
@@ -127,9 +133,10 @@ def render(status: Status, *, running: bool, now: dt.datetime) -> str:
         connection = "not connected"
     else:
         connection = "connected" if status.last_ack_at is not None else "connected, nothing acknowledged yet"
+    way = ", by single HTTPS requests: streams do not get through" if status.single_requests else ""
     lines = [
         f"device    {status.device_id}",
-        f"server    {status.server}",
+        f"server    {status.server}{way}",
         f"agent     {connection}" + (f" (process {status.pid})" if running else ""),
         f"last ack  {_ago(now - status.last_ack_at) if status.last_ack_at else 'never'}",
     ]

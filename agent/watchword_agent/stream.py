@@ -13,10 +13,9 @@ import grpc
 
 from watchword.envelope import EVIDENCE_TYPE, KEY_ROTATE_TYPE
 from watchword.v1 import posture_pb2 as pb
-from watchword.v1.posture_pb2_grpc import PostureServiceStub
 from watchword_agent import log
 from watchword_agent.backoff import Backoff, Uniform, system_uniform
-from watchword_agent.channel import failure_of, write
+from watchword_agent.channel import CallFailedError, failure_of, write
 from watchword_agent.collect import Collected, Collector
 from watchword_agent.device_key import DeviceKey
 from watchword_agent.device_keys import DeviceKeys
@@ -50,6 +49,7 @@ from watchword_agent.session import (
 from watchword_agent.settings import Settings
 from watchword_agent.signing import beside, signed
 from watchword_agent.status import StatusFile
+from watchword_agent.transport import AttestCall, Transport
 from watchword_agent.watch import StoreWatch
 from watchword_agent.worker import Worker
 
@@ -62,7 +62,8 @@ _REFUSAL_CODES: Final = frozenset({"device_not_active", "envelope_invalid", "evi
 _PROPOSAL_PAUSE_SECONDS: Final = 600.0  # between two proposals of a new key, whatever becomes of the first
 _UNKNOWN_KEY: Final = "envelope_invalid"
 
-_Call = grpc.aio.StreamStreamCall[pb.AttestRequest, pb.AttestResponse]
+_ENDED: Final = "ended"
+_POLL_SECONDS: Final = 300.0  # by single requests nobody tells us that the checks have changed
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,7 @@ class _End:
     refused: bool = False
     at_once: bool = False
     retry_after_seconds: float = 0
+    rest_until: float | None = None  # a session that had one answer to give has given it
 
 
 class AttestStream:
@@ -81,7 +83,7 @@ class AttestStream:
 
     def __init__(
         self,
-        channel: grpc.aio.Channel,
+        transport: Transport,
         *,
         attester: Attester,
         keys: DeviceKeys,
@@ -94,7 +96,7 @@ class AttestStream:
         uniform: Uniform = system_uniform,
     ) -> None:
         self._keep_checks = keep_checks
-        self._stub = PostureServiceStub(channel)
+        self._transport = transport
         self._attester = attester
         self._keys = keys
         self._key_tried = False  # the other of two keys was tried since the last acknowledgement
@@ -125,6 +127,9 @@ class AttestStream:
         """Attests for as long as it is let."""
         while True:
             end = await self._one_stream()
+            if end.rest_until is not None:
+                await self._rest(end.rest_until)
+                continue
             if end.at_once:
                 log.info(log.Event.DISCONNECTED, code=end.code)
                 continue
@@ -142,7 +147,8 @@ class AttestStream:
             answer_timeout_seconds=self._settings.answer_timeout_seconds,
         )
         self._inbox = asyncio.Queue(_INBOX_SIZE)
-        call = self._stub.Attest()
+        call = self._transport.open(self._clock())
+        self._status.uses(single_requests=self._transport.is_single)
         reader = asyncio.create_task(self._read(call))
         try:
             end = await self._converse(call, session)
@@ -163,15 +169,26 @@ class AttestStream:
                 self._key_tried = True
                 return _End(code, "trying the device's other key", at_once=True)
             return _End(code, "evidence was rejected", code in _REFUSAL_CODES, retry_after_seconds=end.retry_after_seconds)
+        if self._transport.is_single and session.accepted and end.code == _ENDED:
+            return dataclasses.replace(end, rest_until=min(session.wanted_at, self._clock() + _POLL_SECONDS))
+        by_the_server = end.refused or end.retry_after_seconds > 0 or end.at_once
+        if self._transport.ended(self._clock(), accepted=session.accepted > 0, by_the_server=by_the_server):
+            log.info(log.Event.TRANSPORT_CHANGED, single_requests=self._transport.is_single, code=end.code)
         return end
 
-    async def _read(self, call: _Call) -> None:
+    async def _rest(self, until: float) -> None:
+        """Until the next evidence is due, or something watched changes."""
+        self._news.clear()
+        while not self._store_changed and (left := until - self._clock()) > 0:
+            await self._wait_for_news(left)
+
+    async def _read(self, call: AttestCall) -> None:
         try:
             while isinstance(response := await call.read(), pb.AttestResponse):
                 await self._receive(response)
-            await self._receive(_End("ended", "the server ended the stream"))
-        except grpc.aio.AioRpcError as error:
-            failure = failure_of(error)
+            await self._receive(_End(_ENDED, "the server ended the stream"))
+        except (grpc.aio.AioRpcError, CallFailedError) as error:
+            failure = error.failure if isinstance(error, CallFailedError) else failure_of(error)
             refused = failure.is_refusal or failure.code in _REFUSAL_CODES
             await self._receive(_End(failure.code, failure.text, refused, retry_after_seconds=failure.retry_after_seconds))
 
@@ -179,7 +196,7 @@ class AttestStream:
         await self._inbox.put(event)
         self._news.set()
 
-    async def _converse(self, call: _Call, session: Session) -> _End:
+    async def _converse(self, call: AttestCall, session: Session) -> _End:
         while True:
             self._news.clear()
             while not self._inbox.empty():
@@ -255,7 +272,7 @@ class AttestStream:
         except TimeoutError:
             return collector.timed_out(checks)
 
-    async def _write(self, call: _Call, request: pb.AttestRequest) -> None:
+    async def _write(self, call: AttestCall, request: pb.AttestRequest) -> None:
         try:
             async with asyncio.timeout(self._settings.answer_timeout_seconds):
                 await write(call, request)

@@ -204,6 +204,11 @@ async def _cutting(server: FakeServer, bounds: list[int]) -> AsyncIterator[str]:
     """A way to the server that cuts each connection after so many bytes, the next bound each; then none any more."""
     host, port = server.address.removeprefix("http://").split(":")
 
+    serving: set[asyncio.Task[None]] = set()
+
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        serving.add(asyncio.ensure_future(serve(reader, writer)))
+
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         budget = [bounds.pop(0) if bounds else 1 << 40]
         other_reader, other_writer = await asyncio.open_connection(host, int(port))
@@ -211,12 +216,14 @@ async def _cutting(server: FakeServer, bounds: list[int]) -> AsyncIterator[str]:
             asyncio.create_task(carry(reader, other_writer, budget)),
             asyncio.create_task(carry(other_reader, writer, budget)),
         ]
-        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
-        for way in ways:
-            way.cancel()
+        try:
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for way in ways:
+                way.cancel()
+            for each in (writer, other_writer):
+                each.transport.abort()
         await asyncio.wait(ways)
-        for each in (writer, other_writer):
-            each.transport.abort()
 
     async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, budget: list[int]) -> None:
         with contextlib.suppress(ConnectionError):
@@ -225,11 +232,14 @@ async def _cutting(server: FakeServer, bounds: list[int]) -> AsyncIterator[str]:
                 writer.write(data)
                 await writer.drain()
 
-    listening = await asyncio.start_server(serve, "127.0.0.1", 0)
+    listening = await asyncio.start_server(accept, "127.0.0.1", 0)
     try:
         yield f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
     finally:
         listening.close()
+        for task in serving:
+            task.cancel()
+        await asyncio.gather(*serving, return_exceptions=True)
 
 
 async def _exists(path: Path) -> None:

@@ -14,6 +14,7 @@ from agent.proofs import verify_candidate
 from agent.visits import access
 from support.pki import Pki, key_pem
 from watchword.v1 import posture_pb2 as pb
+from watchword.v1.posture_pb2_grpc import PostureServiceStub
 from watchword_agent.app import enroll_device, run_agent
 from watchword_agent.channel import open_channel
 from watchword_agent.collect import Collector
@@ -27,6 +28,7 @@ from watchword_agent.state import StateDirectory
 from watchword_agent.status import StatusFile
 from watchword_agent.stores import pem
 from watchword_agent.stream import AttestStream
+from watchword_agent.transport import Transport
 from watchword_agent.watch import StoreWatch
 
 
@@ -152,7 +154,7 @@ async def test_waits_grow_until_evidence_is_accepted(server: FakeServer, device:
     enrolled = device.enrollment
     async with open_channel(ServerAddress.parse(server.address), ca_file=None) as channel:
         stream = AttestStream(
-            channel,
+            Transport(PostureServiceStub(channel).Attest, None, "stream", record),
             attester=Attester(enrolled.device_id, enrolled.key_id, enrolled.audience, b"i" * 16, "1"),
             keys=DeviceKeys(state, enrolled, KeyFiles()),
             collector=Collector(read_identity, access()),

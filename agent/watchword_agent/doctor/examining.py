@@ -12,7 +12,6 @@ from cryptography.hazmat.primitives import hashes
 from watchword.v1 import posture_pb2 as pb
 from watchword_agent import app
 from watchword_agent.advice import advice_for, advice_for_problem
-from watchword_agent.channel import open_channel
 from watchword_agent.doctor.commands import show_file, show_nss, show_system_store, show_token
 from watchword_agent.doctor.report import (
     Certificate,
@@ -29,7 +28,7 @@ from watchword_agent.doctor.report import (
 from watchword_agent.doctor.trial import why_not
 from watchword_agent.errors import AgentError, CollectionFailedError, NotEnrolledError
 from watchword_agent.identity import Identity, read_identity
-from watchword_agent.settings import ServerAddress, Settings
+from watchword_agent.settings import Settings
 from watchword_agent.state import Enrollment, StateDirectory
 from watchword_agent.status import Status, read_status
 from watchword_agent.stores import NSS_PREFIXES, PKCS11_PREFIX, Look, looks_for
@@ -373,7 +372,7 @@ async def _reachable(settings: Settings, enrollment: Enrollment) -> Finding:
     """Whether a connection to the server comes about: its name, TLS, and somebody who speaks HTTP/2."""
     server = settings.server or enrollment.server
     try:
-        async with open_channel(ServerAddress.parse(server), ca_file=settings.ca_file or enrollment.ca_file) as channel:
+        async with app.channel_to(server, settings, settings.ca_file or enrollment.ca_file) as channel:
             async with asyncio.timeout(_CONNECT_SECONDS):
                 while (state := channel.get_state(try_to_connect=True)) is not grpc.ChannelConnectivity.READY:
                     if state is grpc.ChannelConnectivity.TRANSIENT_FAILURE:
