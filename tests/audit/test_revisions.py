@@ -172,6 +172,15 @@ async def test_what_is_trimmed_is_said_and_the_log_stays_whole(office: Office) -
     await rolled_back(office, numbers[-3])
 
 
+async def test_the_past_is_trimmed_once_an_hour(office: Office) -> None:
+    trimmed = office.world.hold("trim_history")
+    trimmed.let_go()
+    for expected, seconds in ((1, 0), (1, 3500), (2, 200), (2, 3500)):
+        office.world.pass_time(seconds)
+        await office.world.house.keep_books()
+        assert trimmed.calls == expected
+
+
 @pytest.mark.parametrize("path", ["/api/v1/audit", "/api/v1/revisions"])
 async def test_pages_lead_through_everything_once(office: Office, path: str) -> None:
     for number in range(5):
