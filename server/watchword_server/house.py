@@ -213,7 +213,11 @@ class House:
 
         history = settings.history
         retention = Retention(
-            history.audit_records, history.audit_days * 86_400, history.revisions, history.revision_days * 86_400
+            audit_records=history.audit_records,
+            audit_seconds=history.audit_days * 86_400,
+            revisions=history.revisions,
+            revision_seconds=history.revision_days * 86_400,
+            revision_bytes=history.revision_bytes,
         )
         auditing, uses = Auditing(store, clock, retention), TokenUses(store)
         agents = AgentDoor(

@@ -445,12 +445,13 @@ class AuditQuery:
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """What of the past is kept: at least so many, and all that is not older."""
+    """What of the past is kept: at least so many, and all that is not older; of revisions, so many bytes at most."""
 
     audit_records: int
     audit_seconds: float
     revisions: int
     revision_seconds: float
+    revision_bytes: int
 
 
 class AuditStore(Protocol):

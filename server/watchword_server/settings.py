@@ -141,6 +141,12 @@ class History(_Group):
     audit_records: int = Field(100_000, ge=1_000, le=100_000_000, description="so many records are kept however old they are")
     revision_days: float = Field(365.0, ge=1, le=36_500, description="younger revisions of the rules are kept")
     revisions: int = Field(1_000, ge=10, le=1_000_000, description="so many revisions are kept however old they are")
+    revision_bytes: int = Field(
+        1024 * 1024 * 1024,
+        ge=1 << 20,
+        le=1 << 40,
+        description="of more than this, the oldest revisions go, however young they are",
+    )
 
 
 class Logs(_Group):

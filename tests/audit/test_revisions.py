@@ -10,8 +10,10 @@ from audit.conftest import Office
 from services.world import SECRET, World
 from support.pki import Pki
 from watchword_server.core.audit import Verification
+from watchword_server.core.revisions import line_of
 from watchword_server.ports import Retention
 
+GIGABYTE = 1 << 30
 EVERYONE: list[dict[str, Any]] = [{"everyone": {}}]
 
 
@@ -153,10 +155,10 @@ async def test_what_is_trimmed_is_said_and_the_log_stays_whole(office: Office) -
     house = office.world.house
     numbers = [await applied(office, groups=[group(f"g{number}")]) for number in range(12)]
     day = 86_400.0
-    await house.store.trim_history(Retention(5, day, 3, day), now=house.clock.now())  # young: all of it is kept
+    await house.store.trim_history(Retention(5, day, 3, day, GIGABYTE), now=house.clock.now())  # young: all of it is kept
     assert len(await house.store.revisions(before=None, limit=99)) == 13
     office.world.pass_time(2 * day)
-    await house.store.trim_history(Retention(5, day, 3, day), now=house.clock.now())
+    await house.store.trim_history(Retention(5, day, 3, day, GIGABYTE), now=house.clock.now())
     assert [each.number for each in await house.store.revisions(before=None, limit=99)] == numbers[:-4:-1]
     records = await office.records()
     trims = [each for each in records if each["action"].endswith(".trimmed")]
@@ -170,6 +172,27 @@ async def test_what_is_trimmed_is_said_and_the_log_stays_whole(office: Office) -
     answer = await office.call("POST", f"/api/v1/revisions/{numbers[0]}/rollback", {}, token=office.tokens["write"])
     assert answer.status_code == 404
     await rolled_back(office, numbers[-3])
+
+
+async def test_revisions_that_are_too_long_together_go_the_oldest_first(office: Office) -> None:
+    """However young: a list of a million items that changes often would fill the disk."""
+    store, now = office.world.house.store, office.world.house.clock.now()
+    numbers = [await applied(office, groups=[group(f"g{number}")]) for number in range(6)]
+    [(length,)] = {(len(line_of(change)),) for change in [(await store.revision(number))[1][0] for number in numbers]}
+    year = 365 * 86_400.0
+    for room, kept in ((4 * length, 4), (4 * length - 1, 3), (0, 1)):
+        await store.trim_history(Retention(1000, year, 1000, year, room), now=now)
+        assert [each.number for each in await store.revisions(before=None, limit=99)] == numbers[::-1][:kept]
+    assert (await rolled_back(office, numbers[-1]))["changed"] is False
+
+
+async def test_the_past_is_trimmed_once_an_hour(office: Office) -> None:
+    trimmed = office.world.hold("trim_history")
+    trimmed.let_go()
+    for expected, seconds in ((1, 0), (1, 3500), (2, 200), (2, 3500)):
+        office.world.pass_time(seconds)
+        await office.world.house.keep_books()
+        assert trimmed.calls == expected
 
 
 @pytest.mark.parametrize("path", ["/api/v1/audit", "/api/v1/revisions"])

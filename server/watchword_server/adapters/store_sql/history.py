@@ -26,7 +26,12 @@ def record(transaction: WriteTransaction, acts: Sequence[Act]) -> None:
 def trim(transaction: WriteTransaction, retention: Retention, *, now: Instant) -> None:
     """Removes what is not to be kept. What the log says of it is kept with it: where it begins now can be checked."""
     connection = transaction.connection
-    through = revisions.trim(connection, keep=retention.revisions, older_than=now - retention.revision_seconds)
+    through = revisions.trim(
+        connection,
+        keep=retention.revisions,
+        older_than=now - retention.revision_seconds,
+        max_length=retention.revision_bytes,
+    )
     if through is not None:
         target, details = Target("revisions"), {"through": through}
         transaction.recorded(Action.REVISIONS_TRIMMED, target, at=now, actor=SERVER, details=details, of_a_change=False)

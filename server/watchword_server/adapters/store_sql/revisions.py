@@ -40,6 +40,7 @@ def record(
             actor=json.dumps(asdict(transaction.actor), ensure_ascii=False).encode("utf-8", "replace").decode(),
             rolls_back_to=rolls_back_to,
             entries=len(found),
+            length=sum(map(len, written)),  # they are ASCII
             difference_sha256=digest,
             audit_number=audit_number,
         )
@@ -86,19 +87,26 @@ def states_at(connection: Connection, number: int) -> dict[tuple[str, str], Stat
     return found
 
 
-def trim(connection: Connection, *, keep: int, older_than: float) -> int | None:
-    """Removes revisions, but the newest `keep` and those not older; through which, or None."""
-    kept = select(revisions.c.number).order_by(revisions.c.number.desc()).offset(keep).limit(1)
-    through = connection.execute(kept).scalar_one_or_none()
+def trim(connection: Connection, *, keep: int, older_than: float, max_length: int) -> int | None:
+    """Removes revisions, but the newest `keep` and those not older; through which, or None.
+
+    Of those, the oldest go as well until all that are left have `max_length` bytes at most; the newest stays.
+    """
+    newest_first = revisions.c.number.desc()
+    ranked = select(
+        revisions.c.number,
+        revisions.c.at,
+        func.row_number().over(order_by=newest_first).label("place"),
+        func.sum(revisions.c.length).over(order_by=newest_first).label("length"),
+    ).subquery()
+    many_and_old = (ranked.c.place > keep) & (ranked.c.at < older_than)
+    too_long = (ranked.c.place > 1) & (ranked.c.length > max_length)
+    through = connection.execute(select(func.max(ranked.c.number)).where(many_and_old | too_long)).scalar_one()
     if through is None:
         return None
-    old = select(func.max(revisions.c.number)).where(revisions.c.number <= through, revisions.c.at < older_than)
-    oldest = connection.execute(old).scalar_one_or_none()
-    if oldest is None:
-        return None
-    connection.execute(delete(revision_entries).where(revision_entries.c.revision <= oldest))
-    connection.execute(delete(revisions).where(revisions.c.number <= oldest))
-    return int(oldest)
+    connection.execute(delete(revision_entries).where(revision_entries.c.revision <= through))
+    connection.execute(delete(revisions).where(revisions.c.number <= through))
+    return int(through)
 
 
 def _revision(row: Row[Any]) -> Revision:

@@ -241,6 +241,7 @@ revisions: Final = Table(
     Column("actor", Text, nullable=False),  # JSON
     Column("rolls_back_to", BigInteger),
     Column("entries", Integer, nullable=False),
+    Column("length", BigInteger, nullable=False),  # bytes of what it did
     Column("difference_sha256", Text, nullable=False),
     Column("audit_number", BigInteger, nullable=False),
 )

@@ -31,6 +31,7 @@ def upgrade() -> None:
         sa.Column("actor", sa.Text(), nullable=False),
         sa.Column("rolls_back_to", sa.BigInteger()),
         sa.Column("entries", sa.Integer(), nullable=False),
+        sa.Column("length", sa.BigInteger(), nullable=False),
         sa.Column("difference_sha256", sa.Text(), nullable=False),
         sa.Column("audit_number", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("number", name="pk_revisions"),
