@@ -33,10 +33,12 @@ def windows_helpers() -> Helpers:
     return Helpers(command=command, answer_seconds=60.0)
 
 
-def put(place: Place, client: Credential, *, container: str | None = "new", with_key: bool = True) -> None:
-    """Puts a certificate into a store: with its key in a new container, naming one that is not there, or naming none."""
+def put(
+    place: Place, client: Credential, *, container: str | None = "new", with_key: bool = True, key_of: Credential | None = None
+) -> None:
+    """Puts a certificate into a store: with its key (or another's) in a new container, naming one in vain, or naming none."""
     container = secrets.token_hex(8) if container == "new" else container
-    key = base64.b64encode(private_key_blob(client.key)).decode() if with_key and container is not None else None
+    key = base64.b64encode(private_key_blob((key_of or client).key)).decode() if with_key and container is not None else None
     der = base64.b64encode(client.der).decode()
     run_script({"op": "put", "place": place, "der": der, "container": container, "key": key})
 
