@@ -4,7 +4,7 @@ import ctypes
 import subprocess
 from pathlib import Path
 
-from watchword_agent.native import windows_structures
+from watchword_agent.native import windows_processes, windows_structures
 
 HEADERS = ("winsock2.h", "windows.h", "wincrypt.h", "bcrypt.h", "ncrypt.h", "winerror.h", "winscard.h", "userenv.h", "wtsapi32.h")
 # By structure: its name there, and what its fields are called there.
@@ -44,15 +44,66 @@ STRUCTURES: dict[type[ctypes.Structure], tuple[str, dict[str, str]]] = {
     ),
     windows_structures.PssPadding: ("BCRYPT_PSS_PADDING_INFO", {"hash_algorithm": "pszAlgId", "salt_length": "cbSalt"}),
     windows_structures.Pkcs1Padding: ("BCRYPT_PKCS1_PADDING_INFO", {"hash_algorithm": "pszAlgId"}),
+    windows_processes.SessionInfo: (
+        "WTS_SESSION_INFOW",
+        {"session": "SessionId", "station": "pWinStationName", "state": "State"},
+    ),
+    windows_processes.StartupInfo: (
+        "STARTUPINFOW",
+        {
+            "size": "cb",
+            "reserved": "lpReserved",
+            "desktop": "lpDesktop",
+            "title": "lpTitle",
+            "x": "dwX",
+            "y": "dwY",
+            "width": "dwXSize",
+            "height": "dwYSize",
+            "columns": "dwXCountChars",
+            "rows": "dwYCountChars",
+            "fill": "dwFillAttribute",
+            "flags": "dwFlags",
+            "show": "wShowWindow",
+            "reserved_length": "cbReserved2",
+            "reserved_bytes": "lpReserved2",
+            "input": "hStdInput",
+            "output": "hStdOutput",
+            "error": "hStdError",
+        },
+    ),
+    windows_processes.ProcessInformation: (
+        "PROCESS_INFORMATION",
+        {"process": "hProcess", "thread": "hThread", "process_id": "dwProcessId", "thread_id": "dwThreadId"},
+    ),
+    windows_processes.ExtendedLimits: (
+        "JOBOBJECT_EXTENDED_LIMIT_INFORMATION",
+        {
+            "process_time": "BasicLimitInformation.PerProcessUserTimeLimit",
+            "job_time": "BasicLimitInformation.PerJobUserTimeLimit",
+            "flags": "BasicLimitInformation.LimitFlags",
+            "least_working_set": "BasicLimitInformation.MinimumWorkingSetSize",
+            "most_working_set": "BasicLimitInformation.MaximumWorkingSetSize",
+            "processes": "BasicLimitInformation.ActiveProcessLimit",
+            "affinity": "BasicLimitInformation.Affinity",
+            "priority_class": "BasicLimitInformation.PriorityClass",
+            "scheduling_class": "BasicLimitInformation.SchedulingClass",
+            "io_counters": "IoInfo",
+            "process_memory": "ProcessMemoryLimit",
+            "job_memory": "JobMemoryLimit",
+            "peak_process_memory": "PeakProcessMemoryUsed",
+            "peak_job_memory": "PeakJobMemoryUsed",
+        },
+    ),
 }
+MODULES = (windows_structures, windows_processes)
+NOT_NAMED_THERE = {"NO_SESSION"}
 
 
 def test_constants_and_layouts_are_those_of_the_headers(tmp_path: Path) -> None:
     lines = ["#define _WIN32_WINNT 0x0A00", *(f"#include <{header}>" for header in HEADERS), "#include <stddef.h>"]
-    constants = {name: value for name, value in vars(windows_structures).items() if name.isupper() and isinstance(value, int)}
-    structures = {
-        value for value in vars(windows_structures).values() if isinstance(value, type) and issubclass(value, ctypes.Structure)
-    }
+    names = {name: value for module in MODULES for name, value in vars(module).items()}
+    constants = {name: value for name, value in names.items() if isinstance(value, int) and name not in NOT_NAMED_THERE}
+    structures = {value for value in names.values() if isinstance(value, type) and issubclass(value, ctypes.Structure)}
     assert len(constants) > 60
     assert structures == STRUCTURES.keys()
     for name, number in constants.items():
