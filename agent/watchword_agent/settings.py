@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import sys
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +17,11 @@ from watchword_agent.errors import SettingsError
 from watchword_agent.key_files import SYSTEM_TPM, Keeper
 
 ENVIRONMENT_PREFIX: Final = "WATCHWORD_AGENT_"
+# Where each system wants what a service keeps for itself.
+STATE_DIRECTORY: Final = {
+    "win32": Path(os.environ.get("PROGRAMDATA", "C:\\ProgramData"), "watchword-agent"),
+    "darwin": Path("/Library/Application Support/watchword-agent"),
+}.get(sys.platform, Path("/var/lib/watchword-agent"))
 CONFIG_VARIABLE: Final = "WATCHWORD_AGENT_CONFIG"  # names the TOML file; no setting of its own
 
 
@@ -81,7 +87,7 @@ class Settings(BaseSettings):
 
     server: ServerUrl | None = Field(None, description="The server's address for agents; default: the one enrolled with.")
     ca_file: Path | None = Field(None, description="PEM file of the roots that the server's certificate is checked against.")
-    state_dir: Path = Field(Path("/var/lib/watchword-agent"), description="Where the device key and the enrollment are kept.")
+    state_dir: Path = Field(STATE_DIRECTORY, description="Where the device key and the enrollment are kept.")
     serial_number: _Label | None = Field(None, description="Instead of the one the firmware tells.")
     hostname: _Label | None = Field(None, description="Instead of the one the system tells.")
     password_files: dict[str, Path] = Field(
