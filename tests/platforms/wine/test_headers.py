@@ -4,6 +4,7 @@ import ctypes
 import subprocess
 from pathlib import Path
 
+from watchword_agent import windows_service
 from watchword_agent.native import windows_processes, windows_structures
 
 HEADERS = ("winsock2.h", "windows.h", "wincrypt.h", "bcrypt.h", "ncrypt.h", "winerror.h", "winscard.h", "userenv.h", "wtsapi32.h")
@@ -94,6 +95,19 @@ STRUCTURES: dict[type[ctypes.Structure], tuple[str, dict[str, str]]] = {
             "peak_job_memory": "PeakJobMemoryUsed",
         },
     ),
+    windows_service._Status: (
+        "SERVICE_STATUS",
+        {
+            "type": "dwServiceType",
+            "state": "dwCurrentState",
+            "accepted": "dwControlsAccepted",
+            "exit_code": "dwWin32ExitCode",
+            "specific_exit_code": "dwServiceSpecificExitCode",
+            "check_point": "dwCheckPoint",
+            "wait_hint": "dwWaitHint",
+        },
+    ),
+    windows_service._Entry: ("SERVICE_TABLE_ENTRYW", {"name": "lpServiceName", "main": "lpServiceProc"}),
 }
 MODULES = (windows_structures, windows_processes)
 NOT_NAMED_THERE = {"NO_SESSION"}
@@ -105,7 +119,7 @@ def test_constants_and_layouts_are_those_of_the_headers(tmp_path: Path) -> None:
     constants = {name: value for name, value in names.items() if isinstance(value, int) and name not in NOT_NAMED_THERE}
     structures = {value for value in names.values() if isinstance(value, type) and issubclass(value, ctypes.Structure)}
     assert len(constants) > 60
-    assert structures == STRUCTURES.keys()
+    assert structures | {windows_service._Status, windows_service._Entry} == STRUCTURES.keys()
     for name, number in constants.items():
         width = 64 if number > 0xFFFFFFFF else 32
         lines.append(f'_Static_assert((UINT{width})(ULONG_PTR){name} == 0x{number:X}, "{name}");')
