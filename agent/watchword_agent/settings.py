@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, StringConstraints, ValidationError, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from watchword_agent.errors import SettingsError
@@ -113,6 +113,16 @@ class Settings(BaseSettings):
     rotate_key_days: float = Field(
         0, ge=0, le=3650, description="Age at which the device key is replaced by a new one; 0: never."
     )
+
+    @field_validator("device_key", mode="before")
+    @classmethod
+    def _names_a_keeper(cls, given: object) -> object:
+        if given == "keychain":
+            raise ValueError(
+                "a service of macOS reaches no Secure Enclave, and the System keychain keeps a key no better than a file "
+                "does: write `file`"
+            )
+        return given
 
     @model_validator(mode="after")
     def _bases_are_below_caps(self) -> Self:

@@ -5,6 +5,8 @@ Keys of the CryptoAPI before it are used under Wine: `tests/platforms/wine`.
 
 import ctypes
 import hashlib
+import json
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -155,6 +157,37 @@ def test_why_a_store_cannot_be_read_is_told(store: Store, exits: ExitStack, stat
     with pytest.raises(CollectionFailedError) as caught:
         store.look(exits)
     assert caught.value.code == code
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {},
+        {"certificates": 1},
+        {"certificates": [{}]},
+        {"certificates": [{"der": "?", "location": "", "state": "USABLE", "detail": ""}]},
+        {"certificates": [{"der": "", "location": "", "state": "SPLENDID", "detail": ""}]},
+    ],
+)
+def test_a_helper_that_a_user_bent_is_not_believed(tmp_path: Path, exits: ExitStack, answer: object) -> None:
+    program = tmp_path / "helper.py"
+    program.write_text(f"import sys\nfor _ in sys.stdin: print({json.dumps({'ok': answer})!r}, flush=True)\n")
+    helpers = Helpers(command=(sys.executable, "-I", "-S", str(program)))
+    with pytest.raises(CollectionFailedError) as caught:
+        WindowsStore().look(("user",), Visit({}, Access(helpers), exits))
+    assert caught.value.code == "helper_crashed"
+
+
+@pytest.mark.parametrize("signed", [{}, {"scheme": "ed25519", "signature": "?"}, {"state": "SPLENDID", "detail": ""}])
+def test_a_signature_that_is_none_is_a_failure(tmp_path: Path, pki: Pki, exits: ExitStack, signed: dict[str, str]) -> None:
+    der = base64_of(pki.issuing.issue().der)
+    listed = {"certificates": [{"der": der, "location": "", "state": "USABLE", "detail": ""}]}
+    program = tmp_path / "helper.py"
+    answers = [json.dumps({"ok": listed}), json.dumps({"ok": signed})]
+    program.write_text(f"import sys\nfor answer in {answers!r}:\n    sys.stdin.readline(); print(answer, flush=True)\n")
+    helpers = Helpers(command=(sys.executable, "-I", "-S", str(program)))
+    (found,) = WindowsStore().look(("user",), Visit({}, Access(helpers), exits)).found
+    assert refusal(found)[0] == pb.PRIVATE_KEY_STATE_FAILED
 
 
 def test_elsewhere_than_on_windows_the_helper_says_so(exits: ExitStack) -> None:

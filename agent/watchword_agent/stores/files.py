@@ -69,7 +69,8 @@ def read(path: str) -> Content:
     Raises `CollectionFailedError`: `path_missing`, `path_unreadable`, `not_a_file`, `file_too_large`.
     """
     try:
-        if _is_forbidden(os.path.realpath(path)) or _leaves_the_machine(path):
+        resolved = os.path.realpath(path)
+        if _is_forbidden(resolved) or _is_on_a_share(resolved):
             raise CollectionFailedError("path_invalid", f"`{path}` leads to no place for certificates")
         mode = os.stat(path).st_mode  # noqa: PTH116 -- one way to do it throughout
         if not stat.S_ISREG(mode):  # before opening: opening a device can have effects
@@ -125,11 +126,9 @@ def _is_exposed(found: os.stat_result) -> bool:
     return bool(found.st_mode & readable_by_others)
 
 
-def _leaves_the_machine(path: str) -> bool:
-    """Whether a link on Windows leads to a share, where opening tells another machine who asks."""
-    return (
-        sys.platform == "win32" and os.path.realpath(path).startswith("\\\\") and not os.path.realpath(path).startswith("\\\\?\\")
-    )
+def _is_on_a_share(resolved: str) -> bool:
+    """Whether a link or a mapped drive on Windows led to another machine: Windows has asked it by then, and nothing is read."""
+    return os.name == "nt" and not _DRIVE.match(resolved.removeprefix("\\\\?\\"))
 
 
 def _is_forbidden(path: str) -> bool:

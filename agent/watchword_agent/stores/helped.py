@@ -36,7 +36,10 @@ def look_with_helpers(places: Sequence[str], visit: Visit, helper_of: Callable[[
 def _found_at(place: str, visit: Visit, helper: str) -> list[Found]:
     process = visit.exits.enter_context(visit.access.helpers.start(helper))
     answer = process.ask({"op": "list", "place": place, "allow_pkcs1": visit.allow_pkcs1}, seconds=_ANSWER_SECONDS)
-    return [_found(each, place, process, allow_pkcs1=visit.allow_pkcs1) for each in answer["certificates"]]
+    try:  # it may run as a user, who has it say what they like
+        return [_found(each, place, process, allow_pkcs1=visit.allow_pkcs1) for each in answer["certificates"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise CollectionFailedError("helper_crashed", f"the helper `{helper}` said what is not understood") from error
 
 
 def _found(told: dict[str, Any], place: str, process: HelperProcess, *, allow_pkcs1: bool) -> Found:
@@ -61,11 +64,13 @@ def _found(told: dict[str, Any], place: str, process: HelperProcess, *, allow_pk
 def _sign(process: HelperProcess, request: dict[str, Any], statement: bytes) -> Possession:
     try:
         answer = process.ask(request | {"statement": base64_of(statement)}, seconds=_ANSWER_SECONDS)
+        if "state" in answer:
+            raise SigningFailedError(str(answer["detail"]), _state(answer["state"]))
+        return Possession(str(answer["scheme"]), unbase64(answer["signature"]))
     except CollectionFailedError as failure:
         raise SigningFailedError(failure.detail) from failure
-    if "state" in answer:
-        raise SigningFailedError(str(answer["detail"]), _state(answer["state"]))
-    return Possession(str(answer["scheme"]), unbase64(answer["signature"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise SigningFailedError("the helper said what is not understood") from error
 
 
 def _state(word: str) -> pb.PrivateKeyState:
