@@ -40,6 +40,7 @@ test-deps: .venv-xds/.installed
 	@if [ "$$(id -u)" = 0 ]; then sudo=; else sudo=sudo; fi; \
 	missing=; for each in $(APT_PROGRAMS); do program=$${each%%:*}; \
 	  command -v $$program >/dev/null || [ -x /usr/sbin/$$program ] || missing="$$missing $${each##*:}"; done; \
+	[ -f /usr/include/openssl/evp.h ] || missing="$$missing libssl-dev"; \
 	if [ -n "$$missing" ]; then $$sudo apt-get update -qq && $$sudo apt-get install -y --no-install-recommends $$missing; fi
 
 # Stand-ins for other systems: Windows' stores under Wine, with a Python for Windows out of a wheel.

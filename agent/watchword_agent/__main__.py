@@ -10,12 +10,14 @@ from typing import Any, TypeVar
 
 import click
 
-from watchword_agent import app
+from watchword_agent import app, log
 from watchword_agent.cli_options import failures_exit, say, settings_of, state_options
-from watchword_agent.errors import SettingsError
+from watchword_agent.errors import AgentError, SettingsError
 from watchword_agent.help_commands import checks_command, doctor_command, stores_command, unenroll_command
 from watchword_agent.service_commands import install_service_command, uninstall_service_command
+from watchword_agent.settings import Settings
 from watchword_agent.status import render
+from watchword_agent.windows_service import log_to, run_as_service
 
 _MAX_TOKEN_FILE = 4096
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -82,8 +84,9 @@ def enroll_command(token: str | None, token_file: Path | None, config: Path | No
 
 
 @main.command("run")
+@click.option("--service", is_flag=True, hidden=True, help="As the service control manager of Windows starts it.")
 @_common_options
-def run_command(config: Path | None, **options: object) -> None:
+def run_command(config: Path | None, service: bool, **options: object) -> None:  # noqa: FBT001 -- click passes by name
     """Attest for as long as it runs; reconnects by itself. SIGTERM and Ctrl-C end it.
 
     \b
@@ -96,7 +99,10 @@ def run_command(config: Path | None, **options: object) -> None:
       2  wrong usage
     """
     with failures_exit():
-        asyncio.run(app.run_agent(settings_of(config, options)))
+        settings = settings_of(config, options)
+        if service:
+            sys.exit(_run_service(settings))
+        asyncio.run(app.run_agent(settings))
 
 
 @main.command("status")
@@ -176,6 +182,23 @@ def rotate_key_command(config: Path | None, **options: object) -> None:
         settings = settings_of(config, options)
         click.echo(app.wish_new_key(settings))
         say("the agent proposes the new key after its next evidence; its log says `key_rotated` when it is the device's")
+
+
+def _run_service(settings: Settings) -> int:
+    def work() -> int:
+        log_to(settings.state_dir / "agent.log")
+        log.configure(settings.log_level)
+        try:
+            asyncio.run(app.run_agent(settings))
+        except AgentError as error:
+            say(f"error: {error}")
+            return 1
+        return 0
+
+    try:
+        return run_as_service(work)
+    except OSError as error:
+        raise SettingsError(f"`--service`: {error}; leave it out") from error
 
 
 def _token(token: str | None, token_file: Path | None) -> str:

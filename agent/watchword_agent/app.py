@@ -36,6 +36,7 @@ from watchword_agent.stores.base import Access
 from watchword_agent.stream import AttestStream
 from watchword_agent.transport import Transport
 from watchword_agent.watch import StoreWatch
+from watchword_agent.windows_service import stop_requests
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,12 +256,15 @@ def _attester(enrollment: Enrollment) -> Attester:
 
 @contextlib.contextmanager
 def _signals_cancel() -> Iterator[None]:
-    """SIGTERM and SIGINT cancel the current task, once each."""
-    task = asyncio.current_task()
-    if task is None or sys.platform == "win32":  # no signal handlers on its loops; Ctrl-C cancels by itself
+    """SIGTERM and SIGINT cancel the current task, once each; on Windows the service control manager does."""
+    task, loop = asyncio.current_task(), asyncio.get_running_loop()
+    if task is None:
         yield
         return
-    loop = asyncio.get_running_loop()
+    if sys.platform == "win32":  # no signal handlers on its loops; Ctrl-C cancels by itself
+        with stop_requests(lambda: loop.call_soon_threadsafe(task.cancel)):
+            yield
+        return
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, task.cancel)
     try:

@@ -53,7 +53,9 @@ class HelperProcess:
         self._answer_seconds = helpers.answer_seconds
         self._helper = helper
         options: dict[str, Any] = {} if user is None else {"user": user, "group": group, "extra_groups": []}
-        if sys.platform != "win32":
+        if sys.platform == "win32":
+            options["creationflags"] = subprocess.CREATE_NO_WINDOW  # a user who runs the agent sees no console flash up
+        else:
             options["start_new_session"] = True  # what it starts ends with it
         try:
             self._process = subprocess.Popen(  # noqa: S603 -- our own interpreter and file, by a name of ours

@@ -3,13 +3,15 @@
 import functools
 import os
 import re
-import socket
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 from uuid import UUID
+
+from watchword_agent.system_names import mac_hostname, mac_serial_number, windows_hostname, windows_serial_number
 
 # The field that `dmidecode -s system-serial-number` shows (readable by root alone), then ARM boards (NUL-terminated).
 SERIAL_NUMBER_FILES: Final = (Path("/sys/class/dmi/id/product_serial"), Path("/sys/firmware/devicetree/base/serial-number"))
@@ -62,23 +64,33 @@ def read_platform() -> str:
 
 
 def read_hostname() -> str | None:
-    """The node name as the administrator set it, short or fully qualified. Nothing is resolved: DNS is not the device's word."""
-    name = socket.gethostname() if sys.platform == "win32" else os.uname().nodename
+    """The name as the administrator set it: on Linux the node name, short or fully qualified; on Windows without the domain.
+
+    Nothing is resolved: DNS is not the device's word.
+    """
+    if sys.platform == "win32":
+        name = windows_hostname() or ""
+    elif sys.platform == "darwin":
+        name = mac_hostname() or ""
+    else:
+        name = os.uname().nodename
     return None if name.lower() in _NO_HOSTNAMES else name
 
 
 def read_serial_number(files: tuple[Path, ...] = SERIAL_NUMBER_FILES) -> str | None:
-    """The system's serial number from its firmware. Only Linux tells it by a file; elsewhere it has to be set."""
-    for path in files:
-        try:
-            with path.open("rb") as file:
-                found = file.read(256)
-        except OSError:
-            continue
-        text = found.split(b"\0")[0].decode("utf-8", "replace").strip()
-        if text.isprintable() and not _JUNK.fullmatch(text):
-            return text
-    return None
+    """The system's serial number from its firmware; on Linux by the first of these files that tells one."""
+    platform = read_platform()
+    if platform == "windows":
+        return plausible(_told_once(windows_serial_number))
+    if platform == "mac":
+        return plausible(_told_once(mac_serial_number))
+    return next(filter(None, map(_serial_number_in, files)), None)
+
+
+def plausible(serial_number: str | None) -> str | None:
+    """A serial number without the space around it; None for what vendors leave in the field."""
+    text = (serial_number or "").strip()
+    return text if text.isprintable() and not _JUNK.fullmatch(text) else None
 
 
 def read_boot(boot_id_file: Path = _BOOT_ID_FILE) -> Boot:
@@ -92,6 +104,21 @@ def monotonic_seconds() -> float:
         return time.clock_gettime(time.CLOCK_BOOTTIME)
     else:  # noqa: RET505 -- mypy takes what follows a platform's return for unreachable
         return time.monotonic()
+
+
+def _serial_number_in(file: Path) -> str | None:
+    try:
+        with file.open("rb") as opened:
+            found = opened.read(256)
+    except OSError:
+        return None
+    return plausible(found.split(b"\0")[0].decode("utf-8", "replace"))
+
+
+@functools.cache
+def _told_once(reading: Callable[[], str | None]) -> str | None:
+    """No process outlives its machine's serial number, and a Mac starts a program to tell it."""
+    return reading()
 
 
 @functools.cache

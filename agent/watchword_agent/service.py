@@ -1,18 +1,24 @@
-"""The agent as a service of the system: a unit of systemd, a daemon of launchd. What is installed is one file."""
+"""The agent as a service of the system: a unit of systemd, a daemon of launchd, each one file; a service of Windows."""
 
+import contextlib
 import plistlib
 import shlex
 import subprocess
 import sys
+import time
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from watchword_agent import windows_service
 from watchword_agent.errors import OperatorError
 from watchword_agent.state import write_atomically
 
 _SYSTEMD: Final = Path("/etc/systemd/system/watchword-agent.service")
 _LAUNCHD: Final = Path("/Library/LaunchDaemons/com.watchword.agent.plist")
+_STOP_TRIES: Final = 60
+_STOP_PAUSE_SECONDS: Final = 0.5
 _LABEL: Final = "com.watchword.agent"
 
 _UNIT: Final = """\
@@ -67,11 +73,16 @@ class ServiceFile:
     undo: tuple[tuple[str, ...], ...]
 
 
+def service_command(platform: str, *, config: Path | None, state_dir: Path) -> list[str]:
+    """What the system is to run."""
+    program = Path(sys.executable).with_name("watchword-agent.exe" if platform == "windows" else "watchword-agent")
+    command = [str(program), "run", *(("--service",) if platform == "windows" else ()), "--state", str(state_dir)]
+    return command if config is None else [*command, "--config", str(config.absolute())]
+
+
 def service_file(platform: str, *, config: Path | None, state_dir: Path) -> ServiceFile:
     """The file for this platform. Raises `OperatorError` where there is none."""
-    command = [str(Path(sys.executable).with_name("watchword-agent")), "run", "--state", str(state_dir)]
-    if config is not None:
-        command += ["--config", str(config.absolute())]
+    command = service_command(platform, config=config, state_dir=state_dir)
     match platform:
         case "linux":
             content = _UNIT.format(command=" ".join(map(_unit_word, command))).encode()
@@ -138,13 +149,51 @@ def uninstall(file: ServiceFile, root: Path) -> bool:
     return True
 
 
+def install_on_windows(command: Sequence[str]) -> bool:
+    """Has Windows run the command, now and at each start; whether the service was not there. Raises `OperatorError`."""
+    is_there = _windows_state() is not None
+    if is_there:
+        _stop_on_windows()
+    _run(windows_service.install_commands(command, is_there=is_there))
+    return not is_there
+
+
+def uninstall_on_windows() -> bool:
+    """Stops the service and has Windows forget it; whether there was one. Raises `OperatorError`."""
+    if _windows_state() is None:
+        return False
+    _stop_on_windows()
+    _run([windows_service.DELETE])
+    return True
+
+
+def _windows_state() -> int | None:
+    """The state of the service as a number of SERVICE_STATUS; None: there is none."""
+    try:
+        told = subprocess.run(windows_service.QUERY, capture_output=True, text=True, check=False)  # noqa: S603 -- words of ours
+    except OSError as error:
+        raise OperatorError(f"`{shlex.join(windows_service.QUERY)}`: {error.strerror}") from error
+    return windows_service.state_in(told.stdout) if told.returncode == 0 else None
+
+
+def _stop_on_windows() -> None:
+    """Returns once it is stopped: one that is still stopping cannot be started."""
+    for _ in range(_STOP_TRIES):
+        if _windows_state() in (None, windows_service.STOPPED):
+            return
+        with contextlib.suppress(OperatorError):  # it is stopping already
+            _run([windows_service.STOP])
+        time.sleep(_STOP_PAUSE_SECONDS)
+    raise OperatorError(f"`{windows_service.NAME}` does not stop: see its log in the state directory")
+
+
 def _unit_word(word: str) -> str:
     """As systemd reads a word of a command line (systemd.service(5))."""
     escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
     return f'"{escaped}"' if any(character.isspace() for character in word) else escaped
 
 
-def _run(commands: tuple[tuple[str, ...], ...]) -> None:
+def _run(commands: Iterable[Sequence[str]]) -> None:
     for command in commands:
         try:
             done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 -- words of ours

@@ -1,12 +1,14 @@
 """Commands that make the agent a service of the system: `install-service`, `uninstall-service`."""
 
+import subprocess
 from pathlib import Path
 
 import click
 
 from watchword_agent.cli_options import failures_exit, say, settings_of, state_options
 from watchword_agent.identity import read_platform
-from watchword_agent.service import install, service_file, uninstall
+from watchword_agent.service import install, install_on_windows, service_command, service_file, uninstall, uninstall_on_windows
+from watchword_agent.windows_service import NAME, install_commands
 
 _ROOT = click.option(
     "--root",
@@ -22,7 +24,9 @@ _ROOT = click.option(
 @_ROOT
 @state_options
 def install_service_command(config: Path | None, only_print: bool, root: Path, **options: object) -> None:  # noqa: FBT001
-    """Have the system run the agent, now and whenever it starts: by systemd, or launchd on macOS. Prints the file's path.
+    """Have the system run the agent, now and whenever it starts: by systemd, launchd, or the services of Windows.
+
+    Prints the path of the file that says so; on Windows, where there is none, the service's name.
 
     The agent has to be enrolled first. Doing it again writes the file anew.
 
@@ -36,7 +40,11 @@ def install_service_command(config: Path | None, only_print: bool, root: Path, *
       2  wrong usage
     """
     with failures_exit():
-        file = service_file(read_platform(), config=config, state_dir=settings_of(config, options).state_dir)
+        platform, state_dir = read_platform(), settings_of(config, options).state_dir
+        if platform == "windows":
+            _install_on_windows(service_command(platform, config=config, state_dir=state_dir), only_print=only_print)
+            return
+        file = service_file(platform, config=config, state_dir=state_dir)
         if only_print:
             click.echo(file.content.decode(), nl=False)
             return
@@ -61,5 +69,18 @@ def uninstall_service_command(config: Path | None, root: Path, **options: object
       2  wrong usage
     """
     with failures_exit():
+        if read_platform() == "windows":
+            say("removed" if uninstall_on_windows() else "there was none")
+            return
         file = service_file(read_platform(), config=config, state_dir=settings_of(config, options).state_dir)
         say("removed" if uninstall(file, root) else "there was none")
+
+
+def _install_on_windows(command: list[str], *, only_print: bool) -> None:
+    if only_print:
+        for words in install_commands(command, is_there=False):
+            click.echo(subprocess.list2cmdline(words))
+        return
+    new = install_on_windows(command)
+    say("installed" if new else "it was installed already, and is configured anew")
+    click.echo(NAME)

@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import sys
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,13 +10,18 @@ from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, StringConstraints, ValidationError, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from watchword_agent.errors import SettingsError
 from watchword_agent.key_files import SYSTEM_TPM, Keeper
 
 ENVIRONMENT_PREFIX: Final = "WATCHWORD_AGENT_"
+# Where each system wants what a service keeps for itself.
+STATE_DIRECTORY: Final = {
+    "win32": Path(os.environ.get("PROGRAMDATA", "C:\\ProgramData"), "watchword-agent"),
+    "darwin": Path("/Library/Application Support/watchword-agent"),
+}.get(sys.platform, Path("/var/lib/watchword-agent"))
 CONFIG_VARIABLE: Final = "WATCHWORD_AGENT_CONFIG"  # names the TOML file; no setting of its own
 
 
@@ -91,7 +97,7 @@ class Settings(BaseSettings):
         "system", description="`system`: as the environment or the system says; `none`; or `http://host:port`."
     )
     proxy_credentials_file: Path | None = Field(None, description="File with `user:password` for the proxy.")
-    state_dir: Path = Field(Path("/var/lib/watchword-agent"), description="Where the device key and the enrollment are kept.")
+    state_dir: Path = Field(STATE_DIRECTORY, description="Where the device key and the enrollment are kept.")
     serial_number: _Label | None = Field(None, description="Instead of the one the firmware tells.")
     hostname: _Label | None = Field(None, description="Instead of the one the system tells.")
     password_files: dict[str, Path] = Field(
@@ -117,6 +123,16 @@ class Settings(BaseSettings):
     rotate_key_days: float = Field(
         0, ge=0, le=3650, description="Age at which the device key is replaced by a new one; 0: never."
     )
+
+    @field_validator("device_key", mode="before")
+    @classmethod
+    def _names_a_keeper(cls, given: object) -> object:
+        if given == "keychain":
+            raise ValueError(
+                "a service of macOS reaches no Secure Enclave, and the System keychain keeps a key no better than a file "
+                "does: write `file`"
+            )
+        return given
 
     @model_validator(mode="after")
     def _https_has_an_address(self) -> Self:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from watchword.v1 import posture_pb2 as pb
 from watchword_agent.errors import NotEnrolledError, StateDirectoryError
+from watchword_agent.windows_access import keep_to_ourselves
 
 _LOCK_TRIES: Final = 10  # `is_running` holds the lock for a moment
 _LOCK_PAUSE_SECONDS: Final = 0.02
@@ -50,7 +51,7 @@ class StateDirectory:
         self.lock_path = path / "agent.lock"
 
     def prepare(self) -> None:
-        """Makes the directory (0700), or checks that nobody else may write to the one that is there.
+        """Makes the directory (0700), or checks that nobody else may write to the one that is there; on Windows sees to it.
 
         Raises `StateDirectoryError`.
         """
@@ -61,8 +62,19 @@ class StateDirectory:
             raise StateDirectoryError(
                 f"cannot use `{self.path}`: {error.strerror}; run as the agent's user (root), or give `--state DIR`"
             ) from error
-        if sys.platform != "win32" and (found.st_mode & _OTHERS_WRITE or found.st_uid not in (0, os.geteuid())):
+        if sys.platform == "win32":
+            self._take_from_others()
+        elif (found.st_mode & _OTHERS_WRITE) or found.st_uid not in (0, os.geteuid()):
             raise StateDirectoryError(f"others may write to `{self.path}`: `chown` it to the agent's user and `chmod 0700` it")
+
+    def _take_from_others(self) -> None:
+        """Anybody may make a directory in %ProgramData%, and read what others make there."""
+        try:
+            keep_to_ourselves(self.path)
+        except OSError as error:
+            raise StateDirectoryError(
+                f"`{self.path}` is not the agent's alone ({error.strerror or error}): remove it, and run as an administrator"
+            ) from error
 
     def enrollment(self) -> Enrollment:
         """What enrolling told us. Raises `NotEnrolledError`, or `StateDirectoryError` for a damaged file."""

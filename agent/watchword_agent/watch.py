@@ -6,6 +6,7 @@ And that a store without files did, by a helper process that tells.
 import asyncio
 import contextlib
 import stat
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,7 +135,7 @@ def survey(paths: frozenset[str]) -> View:
 
 def _walk(path: str, directories: dict[str, tuple[int, int]], marks: dict[str, tuple[object, ...]]) -> None:
     """Every directory on the way is watched, not the last one alone: any of them may be renamed or replaced."""
-    directory, names, links = Path("/"), _components(path), 0
+    (directory, names), links = _rooted(path), 0
     while names:
         name = names.pop(0)
         if name == "..":  # in the target of a link
@@ -155,8 +156,9 @@ def _walk(path: str, directories: dict[str, tuple[int, int]], marks: dict[str, t
             links += 1
             if links > _MAX_LINKS:
                 return
-            directory = Path("/") if target.startswith("/") else directory
-            names = _components(target) + names
+            root, further = _rooted(target)
+            directory = root if root.is_absolute() else directory
+            names = further + names
         elif stat.S_ISDIR(found.st_mode):
             marks[str(here)] = ("directory", found.st_dev, found.st_ino, *owner)
             directory = here
@@ -166,5 +168,7 @@ def _walk(path: str, directories: dict[str, tuple[int, int]], marks: dict[str, t
             return
 
 
-def _components(path: str) -> list[str]:
-    return [name for name in path.split("/") if name not in ("", ".")]
+def _rooted(path: str) -> tuple[Path, list[str]]:
+    """Where a path begins, `.` if it is relative, and the names from there on."""
+    pure = Path(path.removeprefix("\\\\?\\") if sys.platform == "win32" else path)  # as Windows tells the target of a link
+    return Path(pure.anchor), [name for name in pure.parts if name != pure.anchor]

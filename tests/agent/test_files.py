@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from watchword_agent.errors import CollectionFailedError
+from watchword_agent.stores import files
 from watchword_agent.stores.files import MAX_FILE_BYTES, expand, read_file
 
 KNOWN = {"hostname": "laptop-1", "serial_number": "SN-1"}
@@ -136,3 +137,31 @@ def _refusal(path: Path) -> str:
     with pytest.raises(CollectionFailedError) as caught:
         read_file(str(path))
     return caught.value.code
+
+
+@pytest.mark.parametrize(
+    ("path", "expanded"),
+    [
+        ("C:\\Watchword\\client.pem", "C:\\Watchword\\client.pem"),
+        ("c:/Watchword//./client.pem", "C:\\Watchword\\client.pem"),
+        ("D:\\console\\nullify.pem", "D:\\console\\nullify.pem"),
+    ],
+)
+def test_a_path_of_windows_lies_on_a_drive(path: str, expanded: str) -> None:
+    assert files._windows_path(path, path) == expanded
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/etc/client.pem", "client.pem", "C:client.pem", "C:\\", "\\client.pem"),
+        *("\\\\server\\share\\a.pem", "//server/share/a.pem", "\\\\?\\C:\\a.pem", "\\\\.\\PhysicalDrive0"),
+        *("C:\\a\\..\\b.pem", "C:\\a.pem:stream", "C:\\a.pem.", "C:\\a.pem ", "C:\\a*.pem", 'C:\\"a".pem'),
+        *("C:\\NUL", "C:\\x\\con.txt", "C:\\com1", "C:\\LPT\u00b9.pem", "C:\\conin$", "C:\\aux .txt"),
+    ],
+)
+def test_a_share_a_device_or_a_stream_of_windows_is_no_path(path: str) -> None:
+    """A share's server would be told who asks; a device may have effects."""
+    with pytest.raises(CollectionFailedError) as caught:
+        files._windows_path(path, path)
+    assert caught.value.code == "path_invalid"

@@ -2,14 +2,18 @@
 
 import configparser
 import plistlib
+import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
+from watchword_agent import service_commands, windows_service
 from watchword_agent.__main__ import main
 from watchword_agent.errors import OperatorError
 from watchword_agent.service import service_file
+from watchword_agent.windows_service import log_to
 
 
 def unit(**options: Path) -> configparser.ConfigParser:
@@ -41,7 +45,53 @@ def test_the_daemon_of_macos_runs_the_same() -> None:
 
 def test_elsewhere_there_is_none() -> None:
     with pytest.raises(OperatorError, match="watchword-agent run"):
-        service_file("windows", config=None, state_dir=Path("/x"))
+        service_file("freebsd", config=None, state_dir=Path("/x"))
+
+
+def test_windows_is_told_by_commands(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service_commands, "read_platform", lambda: "windows")
+    printed = CliRunner().invoke(main, ["install-service", "--print", "--state", "C:/Program Data/x"])
+    assert printed.exit_code == 0, printed.output
+    create, *_, start = printed.output.splitlines()
+    assert create.startswith("sc.exe create watchword-agent binPath= ")
+    assert 'run --service --state \\"C:/Program Data/x\\"' in create
+    assert start == "sc.exe start watchword-agent"
+
+
+def test_the_state_of_a_service_is_read_by_its_number() -> None:
+    """The words are those of the system's language."""
+    told = (
+        "\r\nSERVICE_NAME: watchword-agent\r\n  TYP  : 10  WIN32_OWN_PROCESS\r\n  STATUS  : 1  STOPPED\r\n  CODE : 0  (0x0)\r\n"
+    )
+    assert windows_service.state_in(told) == windows_service.STOPPED
+    assert windows_service.state_in("") is None
+
+
+def test_as_a_service_it_is_started_by_the_service_manager_alone(tmp_path: Path) -> None:
+    refused = CliRunner().invoke(main, ["run", "--service", "--state", str(tmp_path)])
+    assert refused.exit_code == 1
+    assert "leave it out" in refused.output
+
+
+def test_a_stop_that_came_before_anybody_listened_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(windows_service, "_asked", False)
+    stops: list[str] = []
+    with windows_service.stop_requests(lambda: stops.append("first")):
+        windows_service._stop_requested()
+    with windows_service.stop_requests(lambda: stops.append("second")):
+        pass
+    assert stops == ["first", "second"]
+
+
+def test_a_services_log_begins_anew_when_it_is_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(windows_service, "_LOG_BYTES", 10)
+    monkeypatch.setattr(sys, "stderr", sys.stderr)  # put back
+    log = tmp_path / "agent.log"
+    log.write_text("a line that is long\n")
+    with closing(log_to(log)):
+        sys.stderr.write("new\n")
+    assert log.read_text() == "new\n"
+    assert (tmp_path / "agent.log.1").read_text() == "a line that is long\n"
 
 
 def test_it_is_installed_once_and_removed_once(tmp_path: Path) -> None:

@@ -44,6 +44,7 @@ def test_the_config_variable_is_no_setting(monkeypatch: pytest.MonkeyPatch) -> N
         ("reconnect_base_seconds = 50\nreconnect_cap_seconds = 20", "`reconnect_base_seconds` is above"),
         ("answer_timeout_seconds = nan", "`answer_timeout_seconds`"),
         ("log_level = 'loud'", "`log_level`"),
+        ("device_key = 'keychain'", "`device_key`: a service of macOS reaches no Secure Enclave"),
         ("server = 'http://192.0.2.1:1'", "`server`: `http://192.0.2.1:1` is plaintext"),
         ("server =", "is not TOML"),
     ],

@@ -25,7 +25,7 @@ class MissingProgram:
 
 
 _INSTALL: Final[Mapping[str, str]] = {
-    "cc": "make test-deps (apt-get install -y --no-install-recommends build-essential)",
+    "cc": "make test-deps (apt-get install -y --no-install-recommends build-essential libssl-dev)",
     "certutil": "make test-deps (apt-get install -y --no-install-recommends libnss3-tools)",
     "pk12util": "make test-deps (apt-get install -y --no-install-recommends libnss3-tools)",
     "softhsm2-util": "make test-deps (apt-get install -y --no-install-recommends softhsm2)",

@@ -33,6 +33,7 @@ class Calls:
         self.CryptAcquireCertificatePrivateKey = typed(
             crypt32.CryptAcquireCertificatePrivateKey, _BOOL, c_void_p, _DWORD, c_void_p, _HANDLE_OUT, _OUT, POINTER(_BOOL)
         )
+        self.CryptExportPublicKeyInfo = typed(crypt32.CryptExportPublicKeyInfo, _BOOL, c_size_t, _DWORD, _DWORD, c_void_p, _OUT)
         self.NCryptSignHash = typed(
             ncrypt.NCryptSignHash, _DWORD, c_size_t, c_void_p, c_void_p, _DWORD, c_void_p, _DWORD, _OUT, _DWORD
         )

@@ -14,6 +14,7 @@ from watchword import possession
 from watchword_agent.native import windows_structures as w
 from watchword_agent.native.windows_calls import Calls
 from watchword_agent.native.windows_codes import KeyFailureError, key_failure
+from watchword_agent.native.windows_stores import der_of
 
 _ACQUIRE: Final = (
     w.CRYPT_ACQUIRE_SILENT_FLAG
@@ -92,6 +93,7 @@ def opened_key(calls: Calls, context: int) -> Iterator[Key]:
             raise key_failure("CryptAcquireCertificatePrivateKey", code)
         # It has that property, as was just seen. Wine says so of the machine's keys, whose flag it passes over.
         with _opened_provider(calls, link, link.provider, link.provider_type) as provider:
+            _refuse_foreign(calls, provider, link.key_spec, der_of(context))
             yield Key(provider, link.key_spec, link)
         return
     key = Key(handle.value, key_spec.value, link)
@@ -116,6 +118,22 @@ def key_link(calls: Calls, context: int) -> KeyLink | None:
         return None
     info = w.CryptKeyProvInfo.from_buffer(buffer)
     return KeyLink(info.container, info.provider, info.provider_type, info.flags, info.key_spec)
+
+
+def _refuse_foreign(calls: Calls, provider: int, key_spec: int, der: bytes) -> None:
+    """What CRYPT_ACQUIRE_COMPARE_KEY_FLAG does elsewhere: the certificate has to hold this key's public half."""
+    length = ctypes.c_uint32()
+    arguments = provider, key_spec, w.X509_ASN_ENCODING
+    if not calls.CryptExportPublicKeyInfo(*arguments, None, ctypes.byref(length)):
+        raise key_failure("CryptExportPublicKeyInfo", calls.last_error())
+    buffer = ctypes.create_string_buffer(
+        max(length.value, ctypes.sizeof(w.CertPublicKeyInfo))
+    )  # what it points to lies behind it
+    if not calls.CryptExportPublicKeyInfo(*arguments, buffer, ctypes.byref(length)):
+        raise key_failure("CryptExportPublicKeyInfo", calls.last_error())
+    info = w.CertPublicKeyInfo.from_buffer(buffer)
+    if not info.key or ctypes.string_at(info.key, info.key_length) not in der:
+        raise key_failure("CryptExportPublicKeyInfo", w.NTE_BAD_PUBLIC_KEY)
 
 
 def _refuse_legacy(key: Key, *, allow_pkcs1: bool) -> None:

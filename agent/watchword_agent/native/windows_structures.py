@@ -13,6 +13,7 @@ CERT_SYSTEM_STORE_LOCAL_MACHINE: Final = 0x20000
 CERT_STORE_OPEN_EXISTING_FLAG: Final = 0x4000
 CERT_STORE_READONLY_FLAG: Final = 0x8000
 CERT_KEY_PROV_INFO_PROP_ID: Final = 2
+X509_ASN_ENCODING: Final = 1
 CERT_STORE_CTRL_RESYNC: Final = 1
 CERT_STORE_CTRL_NOTIFY_CHANGE: Final = 2
 
@@ -100,6 +101,19 @@ class CryptKeyProvInfo(ctypes.Structure):
         ("parameter_count", ctypes.c_uint32),
         ("parameters", ctypes.c_void_p),
         ("key_spec", ctypes.c_uint32),
+    )
+
+
+class CertPublicKeyInfo(ctypes.Structure):
+    """CERT_PUBLIC_KEY_INFO, with CRYPT_ALGORITHM_IDENTIFIER and CRYPT_BIT_BLOB laid out in it."""
+
+    _fields_ = (
+        ("algorithm", ctypes.c_char_p),
+        ("parameters_length", ctypes.c_uint32),
+        ("parameters", ctypes.c_void_p),
+        ("key_length", ctypes.c_uint32),
+        ("key", ctypes.c_void_p),
+        ("unused_bits", ctypes.c_uint32),
     )
 
 

@@ -15,7 +15,15 @@ from watchword_agent.stores.base import Variables
 
 MAX_FILE_BYTES: Final = 256 * 1024
 _MAX_PATH_BYTES: Final = 1000
+# What there is of them: Windows has none of the first three, and a text mode that changes what is read.
+_OPEN_FLAGS: Final = os.O_RDONLY | sum(
+    getattr(os, name, 0) for name in ("O_CLOEXEC", "O_NONBLOCK", "O_NOCTTY", "O_BINARY", "O_NOINHERIT")
+)
 _VARIABLE: Final = re.compile(r"\$\{([^}]*)\}")
+_DRIVE: Final = re.compile(r"[A-Za-z]:[\\/]")
+# "Naming Files, Paths, and Namespaces": what no name holds, a name that Windows cuts off, and devices with any suffix.
+_NO_WINDOWS_NAME: Final = re.compile(r'[<>:"|?*]|[. ]$')
+_DEVICE: Final = re.compile(r"(CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|(COM|LPT)[0-9\u00b9\u00b2\u00b3])\s*(\.|$)", re.IGNORECASE)
 _FORBIDDEN: Final = ("/proc", "/sys")  # reading there can have effects; certificates lie elsewhere
 
 
@@ -45,13 +53,9 @@ def expand(template: str, variables: Variables) -> str:
         return value
 
     path = _VARIABLE.sub(value_of, template)
-    components = path.split("/")
-    if not path.startswith("/") or ".." in components or not path.isprintable() or len(path.encode()) > _MAX_PATH_BYTES:
+    if not path.isprintable() or len(path.encode()) > _MAX_PATH_BYTES:
         raise CollectionFailedError("path_invalid", f"`{template}` is not an absolute path of a file")
-    path = "/" + "/".join(component for component in components if component not in ("", "."))
-    if path == "/" or _is_forbidden(path):
-        raise CollectionFailedError("path_invalid", f"`{template}` is not a place for certificates")
-    return path
+    return _windows_path(path, template) if sys.platform == "win32" else _posix_path(path, template)
 
 
 def read_file(path: str) -> bytes:
@@ -65,13 +69,14 @@ def read(path: str) -> Content:
     Raises `CollectionFailedError`: `path_missing`, `path_unreadable`, `not_a_file`, `file_too_large`.
     """
     try:
-        if _is_forbidden(os.path.realpath(path)):
+        resolved = os.path.realpath(path)
+        if _is_forbidden(resolved) or _is_on_a_share(resolved):
             raise CollectionFailedError("path_invalid", f"`{path}` leads to no place for certificates")
         mode = os.stat(path).st_mode  # noqa: PTH116 -- one way to do it throughout
         if not stat.S_ISREG(mode):  # before opening: opening a device can have effects
             raise CollectionFailedError("not_a_file", f"`{path}` is {_kind(mode)}")
         # The file may have become something else since: O_NONBLOCK, so that opening a FIFO returns, and a second look.
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+        descriptor = os.open(path, _OPEN_FLAGS)
         with os.fdopen(descriptor, "rb") as file:
             found = os.fstat(descriptor)
             if not stat.S_ISREG(found.st_mode):
@@ -94,11 +99,36 @@ def _kind(mode: int) -> str:
     return "a socket" if stat.S_ISSOCK(mode) else "a device"
 
 
+def _posix_path(path: str, template: str) -> str:
+    components = path.split("/")
+    if not path.startswith("/") or ".." in components:
+        raise CollectionFailedError("path_invalid", f"`{template}` is not an absolute path of a file")
+    path = "/" + "/".join(component for component in components if component not in ("", "."))
+    if path == "/" or _is_forbidden(path):
+        raise CollectionFailedError("path_invalid", f"`{template}` is not a place for certificates")
+    return path
+
+
+def _windows_path(path: str, template: str) -> str:
+    """A path on a drive: no share of another machine, which would be told who asks, no device, no stream beside a file."""
+    if not _DRIVE.match(path):
+        raise CollectionFailedError("path_invalid", f"`{template}` is not an absolute path on a drive of this machine")
+    components = [component for component in re.split(r"[\\/]", path[3:]) if component not in ("", ".")]
+    if not components or any(_NO_WINDOWS_NAME.search(component) or _DEVICE.match(component) for component in components):
+        raise CollectionFailedError("path_invalid", f"`{template}` is not a place for certificates")
+    return "\\".join((path[:2].upper(), *components))
+
+
 def _is_exposed(found: os.stat_result) -> bool:
     if sys.platform == "win32":
         return False
     readable_by_others = stat.S_IROTH | (stat.S_IRGRP if found.st_uid != 0 else 0)
     return bool(found.st_mode & readable_by_others)
+
+
+def _is_on_a_share(resolved: str) -> bool:
+    """Whether a link or a mapped drive on Windows led to another machine: Windows has asked it by then, and nothing is read."""
+    return os.name == "nt" and not _DRIVE.match(resolved.removeprefix("\\\\?\\"))
 
 
 def _is_forbidden(path: str) -> bool:

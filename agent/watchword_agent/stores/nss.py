@@ -69,6 +69,8 @@ class NssStore:
 
     def _directories(self, place: str, visit: Visit) -> list[str]:
         """The databases that a place means. Raises `CollectionFailedError`."""
+        if os.name == "nt":
+            raise CollectionFailedError("store_unsupported", "NSS databases are not read on Windows: name a store or a PEM file")
         if place == "system":
             return [self.system]
         if place == "user":

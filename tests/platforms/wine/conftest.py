@@ -16,7 +16,9 @@ def _wine() -> Iterator[None]:
     """A program that runs all the time: the next one starts sooner."""
     assert PYTHON.exists(), f"`{PYTHON}` is missing: make test-platforms"
     waits = "import sys; print('here', flush=True); sys.stdin.read()"
-    waiting = subprocess.Popen([PYTHON, "-I", "-S", "-c", waits], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    waiting = subprocess.Popen(
+        [PYTHON, "-I", "-S", "-c", waits], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
     assert waiting.stdout is not None
     waiting.stdout.readline()
     clear()

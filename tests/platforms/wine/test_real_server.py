@@ -87,6 +87,13 @@ async def test_a_certificate_without_its_key_proves_nothing(tmp_path: Path, pki:
     assert await first_result(tmp_path, pki.issuing, "system") == "private_key_absent"
 
 
+async def test_a_key_of_another_certificate_is_told_as_such(tmp_path: Path, pki: Pki) -> None:
+    """The agent compares where it opens a key itself. Where Wine opens it, it passes over the flag that has Windows compare."""
+    other = pki.issuing.issue("laptop-2.corp.example", key="rsa2048")
+    put("system", pki.issuing.issue("laptop-1.corp.example", key="rsa2048"), key_of=other)
+    assert await first_result(tmp_path, pki.issuing, "system") == "private_key_mismatch"
+
+
 async def test_a_key_of_the_old_interface_does_not_sign_unless_the_check_allows_it(tmp_path: Path, pki: Pki) -> None:
     put("system", pki.issuing.issue("laptop-1.corp.example", key="rsa2048"))
     assert await first_result(tmp_path, pki.issuing, "system", allow_pkcs1=False) == "possession_key_unsupported"

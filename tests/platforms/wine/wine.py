@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path, PureWindowsPath
 from typing import Any, Literal
 
+import google.protobuf
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from platforms.wine.setup import PYTHON
@@ -33,10 +34,12 @@ def windows_helpers() -> Helpers:
     return Helpers(command=command, answer_seconds=60.0)
 
 
-def put(place: Place, client: Credential, *, container: str | None = "new", with_key: bool = True) -> None:
-    """Puts a certificate into a store: with its key in a new container, naming one that is not there, or naming none."""
+def put(
+    place: Place, client: Credential, *, container: str | None = "new", with_key: bool = True, key_of: Credential | None = None
+) -> None:
+    """Puts a certificate into a store: with its key (or another's) in a new container, naming one in vain, or naming none."""
     container = secrets.token_hex(8) if container == "new" else container
-    key = base64.b64encode(private_key_blob(client.key)).decode() if with_key and container is not None else None
+    key = base64.b64encode(private_key_blob((key_of or client).key)).decode() if with_key and container is not None else None
     der = base64.b64encode(client.der).decode()
     run_script({"op": "put", "place": place, "der": der, "container": container, "key": key})
 
@@ -47,10 +50,18 @@ def clear(places: Iterable[Place] = ("system", "user")) -> None:
         run_script({"op": "clear", "place": place})
 
 
-def run_script(order: dict[str, Any]) -> None:
+def call(module: str, function: str, *arguments: Any) -> Any:
+    """What a function of the agent answers there; an exception as `(class, code or text)`."""
+    order = {"module": f"watchword_agent.{module}", "call": function, "arguments": arguments}
+    answer = json.loads(run_script(order, "without_wheels.py"))
+    return answer["returned"] if "returned" in answer else tuple(answer["raised"])
+
+
+def run_script(order: dict[str, Any], script: str = "store.py") -> bytes:
+    roots = [windows_path(root) for root in (*ROOTS, Path(google.protobuf.__path__[0]).parents[1])]
     code = (
-        f"import sys; sys.path[:0] = {[windows_path(root) for root in ROOTS]!r}; "
-        f"sys.argv = [{windows_path(Path(__file__).with_name('store.py'))!r}]; "
+        f"import sys; sys.path[:0] = {roots!r}; "
+        f"sys.argv = [{windows_path(Path(__file__).with_name(script))!r}]; "
         "import runpy; runpy.run_path(sys.argv[0], run_name='__main__')"
     )
     finished = subprocess.run(
@@ -61,6 +72,7 @@ def run_script(order: dict[str, Any]) -> None:
         check=False,
     )
     assert finished.returncode == 0, finished.stderr.decode(errors="replace")
+    return finished.stdout
 
 
 def private_key_blob(key: object) -> bytes:
