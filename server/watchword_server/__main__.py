@@ -17,6 +17,7 @@ warnings.filterwarnings("ignore", module=r"watchword_server\.core\.certificates"
 _COMMANDS: Final[Mapping[str, str]] = {
     "serve": "serve",
     "apply": "apply",
+    "export": "export",
     "rules": "rules",
     "token": "tokens",
     "certificate": "certificates",

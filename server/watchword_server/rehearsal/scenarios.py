@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, ValidationInfo, field_validator
 
+from watchword_server.configuration.directories import UnusableDirectoryError, yaml_files
 from watchword_server.configuration.document.base import Model, Name, Refused, did_you_mean, faults, one_of, quoted
 from watchword_server.configuration.document.durations import parse_seconds
 from watchword_server.configuration.document.expressions import DEFAULT_LANGUAGE
@@ -287,8 +288,10 @@ class ScenarioFile:
     scenarios: tuple[Scenario, ...]
 
 
-def load_scenarios(path: Path, *, rules: Path | None = None, language: LanguageSettings = DEFAULT_LANGUAGE) -> ScenarioFile:
-    """Reads a scenario file and its rule file; `rules` stands in for the one it names.
+def load_scenarios(
+    path: Path, *, rules: Sequence[Path] | None = None, language: LanguageSettings = DEFAULT_LANGUAGE
+) -> ScenarioFile:
+    """Reads a scenario file and the rule file, or the directory of them, that it names; `rules` stand in for those.
 
     Raises `RefusedFileError` with every problem of the first of the two that has any.
     """
@@ -296,11 +299,8 @@ def load_scenarios(path: Path, *, rules: Path | None = None, language: LanguageS
     try:
         found = _validated(file)
         if rules is None:
-            rules = path.parent / found.rules
-            if not rules.is_file():
-                message = f"{quoted(found.rules)} cannot be read: there is no such file; write its path from here"
-                raise ConfigurationError([Problem(("rules",), message)])
-        loaded = load_rules(rules, language=language)
+            rules = _rule_files(path.parent / found.rules, found.rules)
+        loaded = load_rules(*rules, language=language)
         problems = list(_unknown_names(found.scenarios, loaded.snapshot.rules))
         if problems:
             raise ConfigurationError(problems)
@@ -308,6 +308,16 @@ def load_scenarios(path: Path, *, rules: Path | None = None, language: LanguageS
         raise RefusedFileError(file.explain(error)) from None
     now = dt.datetime.fromisoformat(found.now).timestamp()
     return ScenarioFile(file.name, loaded, now, tuple(found.scenarios))
+
+
+def _rule_files(path: Path, written: str) -> Sequence[Path]:
+    if not path.is_file() and not path.is_dir():
+        message = f"{quoted(written)} cannot be read: there is no such file; write its path from here"
+        raise ConfigurationError([Problem(("rules",), message)])
+    try:
+        return yaml_files([path])
+    except UnusableDirectoryError as error:
+        raise ConfigurationError([Problem(("rules",), str(error))]) from None
 
 
 def _validated(file: RuleFile) -> _File:
