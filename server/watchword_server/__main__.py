@@ -18,6 +18,7 @@ _COMMANDS: Final[Mapping[str, str]] = {
     "serve": "serve",
     "apply": "apply",
     "export": "export",
+    "schema": "schema",
     "rules": "rules",
     "token": "tokens",
     "certificate": "certificates",

@@ -9,7 +9,7 @@ from watchword_server.configuration.book import RuleBook
 from watchword_server.configuration.document.base import Section
 from watchword_server.configuration.document.expressions import Reading
 from watchword_server.configuration.document.lists import fits_behind_a_dollar_sign, like_a_list_name
-from watchword_server.configuration.document.sections import read_entry
+from watchword_server.configuration.document.sections import body_of, read_entry
 from watchword_server.configuration.document.service_tokens import CREDENTIAL
 from watchword_server.configuration.references import Reference, references, with_ids
 from watchword_server.ports import StoredObject
@@ -46,10 +46,10 @@ class Naming:
         self._reading = Reading(self.book.rules.language, stored=True)
 
     def entry(self, section: Section, stored: StoredObject) -> dict[str, object]:
-        """The entry as a document says it, its name first."""
+        """The entry as a document says it: its name first, keys in the order of the models, whoever wrote them in which."""
         body = {key: value for key, value in stored.body.items() if key not in _UNTOLD}
         entry = read_entry(section, stored.name, body, self._reading)
-        told = with_ids(body, [(reference, self._name(reference)) for reference in references(entry)])
+        told = with_ids(body_of(entry), [(reference, self._name(reference)) for reference in references(entry)])
         named = {"name": stored.name}
         if section is Section.LISTS and not fits_behind_a_dollar_sign(stored.name):
             named["reference"] = self.list_references[stored.id]

@@ -6,7 +6,7 @@ from itertools import accumulate
 from pathlib import Path as FilePath
 from typing import Any
 
-from watchword_server.configuration.document.base import Section, quoted
+from watchword_server.configuration.document.base import Section
 from watchword_server.configuration.document.sections import NAME_OF_ANOTHER, UNMATCHED, Document, validate_document
 from watchword_server.configuration.yaml_file import RuleFile, read_rule_file
 from watchword_server.configuration.yaml_text import Path, Position
@@ -112,7 +112,7 @@ class RuleFiles:
             return problem.message
         name, position = self.position(first)
         told, _, remedy = problem.message.rpartition(": ")
-        return f"{told}, in {quoted(name)}{'' if position is None else f' line {position.line}'}: {remedy}"
+        return f"{told}, in `{name}`{'' if position is None else f' line {position.line}'}: {remedy}"
 
     def _of_the_whole(self, place: int, problem: Problem) -> Problem:
         match problem.path:

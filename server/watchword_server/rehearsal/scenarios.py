@@ -249,7 +249,9 @@ class Scenario(Model):
         return {**self.facts, **of_the_user}
 
 
-class _File(Model):
+class ScenarioDocument(Model):
+    """A scenario file as it is written."""
+
     wanted: ClassVar = {
         "rules": "write the path of a rule file, from here",
         "now": "write the time that it is, such as `2026-11-23T12:00:00Z`",
@@ -320,11 +322,11 @@ def _rule_files(path: Path, written: str) -> Sequence[Path]:
         raise ConfigurationError([Problem(("rules",), str(error))]) from None
 
 
-def _validated(file: RuleFile) -> _File:
+def _validated(file: RuleFile) -> ScenarioDocument:
     problems = list(file.text.problems)
     if file.text.readable:
         try:
-            found = _File.model_validate(file.text.value)
+            found = ScenarioDocument.model_validate(file.text.value)
         except ValidationError as error:
             told = {problem.path for problem in problems}
             problems += [problem for problem in problems_of(error) if problem.path not in told]
