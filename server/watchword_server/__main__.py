@@ -17,6 +17,8 @@ warnings.filterwarnings("ignore", module=r"watchword_server\.core\.certificates"
 _COMMANDS: Final[Mapping[str, str]] = {
     "serve": "serve",
     "apply": "apply",
+    "export": "export",
+    "schema": "schema",
     "rules": "rules",
     "token": "tokens",
     "certificate": "certificates",

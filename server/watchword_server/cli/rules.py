@@ -14,6 +14,7 @@ from watchword_server.cli.client import call
 from watchword_server.cli.json_lines import json_lines
 from watchword_server.cli.options import DATA, JSON
 from watchword_server.cli.refusals import RefusedFile, UnusableFile
+from watchword_server.cli.rule_files import FILE_OR_DIRECTORY, files_of
 from watchword_server.cli.settings_file import CONFIG, language_of
 from watchword_server.cli.trees import print_readings
 from watchword_server.errors import ConfigurationError
@@ -24,7 +25,6 @@ from watchword_server.rehearsal.running import Ran, outcome_in_words, readings_o
 from watchword_server.rehearsal.scenarios import load_scenarios
 from watchword_server.rehearsal.snapshots import LoadedRules, RefusedFileError, load_rules, statistics_record
 
-_FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 _WORTH_A_BAR: Final = 4 << 20  # bytes of a log; reading them takes about a second
 _SHOWN_LINES: Final = 10  # of one group of changed decisions
 
@@ -38,14 +38,15 @@ def rules() -> None:
 
 
 @rules.command()
-@click.argument("files", nargs=-1, required=True, type=_FILE, metavar="FILE...")
+@click.argument("files", nargs=-1, required=True, type=FILE_OR_DIRECTORY, metavar="FILE|DIR...")
 @click.option("--strict", is_flag=True, help="Exit code 1 for warnings too.")
 @CONFIG
 @JSON
 def check(files: Sequence[Path], *, strict: bool, config: Path | None, as_json: bool) -> None:
     """Tell all that is wrong in each FILE, and all that may be.
 
-    Several are checked together, as one file with the entries of all: write those that refer to one another.
+    Several, and all `*.yaml` and `*.yml` below a directory, are checked together, as one file with the entries of all: write
+    those that refer to one another.
 
     First the errors, as `watchword apply` tells them; if there are none, what is valid and may not be what you meant. Every rule
     in which an absent fact could widen access is told, with why and what to write instead. Exit code 1 for an error, with
@@ -55,7 +56,7 @@ def check(files: Sequence[Path], *, strict: bool, config: Path | None, as_json: 
     Example:  watchword rules check rules.yaml --strict
     """
     try:
-        loaded = load_rules(*files, language=language_of(config))
+        loaded = load_rules(*files_of(files, refusal=RefusedFile), language=language_of(config))
     except RefusedFileError as error:
         if as_json:
             click.echo(json.dumps({"errors": list(error.lines), "findings": []}))
@@ -92,15 +93,16 @@ def _finding_record(finding: Finding, loaded: LoadedRules) -> dict[str, object]:
 
 
 @rules.command()
-@click.argument("files", nargs=-1, required=True, type=_FILE, metavar="FILE...")
-@click.option("--rules", "rule_file", type=_FILE, help="Test these rules instead of those that each FILE names.")
+@click.argument("files", nargs=-1, required=True, type=FILE_OR_DIRECTORY, metavar="FILE|DIR...")
+@click.option("--rules", "rule_file", type=FILE_OR_DIRECTORY, help="Test these rules instead of those that each FILE names.")
 @click.option("--explain", "explaining", is_flag=True, help="Print how each failed scenario was decided.")
 @CONFIG
 @JSON
 def test(files: Sequence[Path], rule_file: Path | None, *, explaining: bool, config: Path | None, as_json: bool) -> None:
     """Run the scenarios of each FILE.
 
-    A scenario is a device, a request, and the decision that has to come of it; one line for each on stdout. Exit code 0 if all
+    A scenario is a device, a request, and the decision that has to come of it; one line for each on stdout. Of a directory, the
+    scenarios of all `*.yaml` and `*.yml` below it. Exit code 0 if all
     are as expected, 1 if one is not, 2 if a file cannot be used.
 
     \b
@@ -110,7 +112,8 @@ def test(files: Sequence[Path], rule_file: Path | None, *, explaining: bool, con
     records: list[dict[str, object]] = []
     failed = 0
     with _unusable_files():
-        loaded = [load_scenarios(file, rules=rule_file, language=language) for file in files]
+        rules = None if rule_file is None else files_of([rule_file])
+        loaded = [load_scenarios(file, rules=rules, language=language) for file in files_of(files)]
     for file in loaded:
         for ran in run(file):
             failed += not ran.passed
@@ -150,8 +153,8 @@ def _ran_record(file: str, ran: Ran, readings: Sequence[Mapping[str, object]] | 
 
 
 @rules.command()
-@click.argument("old", type=_FILE)
-@click.argument("new", type=_FILE)
+@click.argument("old", type=FILE_OR_DIRECTORY)
+@click.argument("new", type=FILE_OR_DIRECTORY)
 @click.option(
     "--decisions",
     "log",
@@ -175,7 +178,7 @@ def diff(old: Path, new: Path, log: Path, *, all_changes: bool, config: Path | N
     """
     language = language_of(config)
     with _unusable_files():
-        before, after = load_rules(old, language=language), load_rules(new, language=language)
+        before, after = (load_rules(*files_of([path]), language=language) for path in (old, new))
     differ = Differ(before.snapshot, after.snapshot, all_changes=all_changes)
     try:
         for record in json_lines(log, progress=_progress):
@@ -242,7 +245,7 @@ def _difference_record(difference: Difference) -> dict[str, object]:
 
 
 @rules.command()
-@click.argument("file", required=False, type=_FILE)
+@click.argument("file", required=False, type=FILE_OR_DIRECTORY)
 @DATA
 @CONFIG
 @JSON
@@ -258,7 +261,7 @@ def stats(file: Path | None, data: Path, *, config: Path | None, as_json: bool) 
         found = call(data, "GET", "/api/v1/rules/stats")
     else:
         try:
-            found = statistics_record(load_rules(file, language=language_of(config)))
+            found = statistics_record(load_rules(*files_of([file], refusal=RefusedFile), language=language_of(config)))
         except RefusedFileError as error:
             raise RefusedFile(str(error)) from None
     if as_json:

@@ -11,8 +11,10 @@ from watchword_server.configuration.consistency import Page, Placed, page_of
 from watchword_server.configuration.document.base import Entry, Section, did_you_mean, quoted
 from watchword_server.configuration.document.expressions import Reading
 from watchword_server.configuration.document.gateway import GatewayRule
+from watchword_server.configuration.document.lists import GatewayList
 from watchword_server.configuration.document.sections import UNMATCHED, Document, body_of, read_entry
 from watchword_server.configuration.document.service_tokens import CREDENTIAL
+from watchword_server.configuration.naming import API, Difference, Naming, naming_differences
 from watchword_server.configuration.references import BodyPath, Reference, references, with_ids
 from watchword_server.core.gateway import PARTS
 from watchword_server.core.model import Instant
@@ -56,12 +58,14 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PlannedEntry:
-    """One entry and what happens to it."""
+    """One entry and what happens to it; of an updated one, what differs. `by_api`: it was written through the Cloudflare API."""
 
     action: Action
     section: Section
     id: str
     name: str
+    differences: tuple[Difference, ...] = ()
+    by_api: bool = False
 
     def __str__(self) -> str:
         return f"{self.action:<9} {self.section}.{self.name}"
@@ -71,12 +75,14 @@ class PlannedEntry:
 class Plan:
     """The change, entry by entry in the order of the document, what is removed last; and the state it leads to.
 
-    What is written has no meaningful revision or times yet.
+    What is written has no meaningful revision or times yet. `only_stored` are the entries that stay, and that the document
+    does not name.
     """
 
     change: RulesChange
     entries: tuple[PlannedEntry, ...]
     book: RuleBook
+    only_stored: tuple[PlannedEntry, ...] = ()
 
     @property
     def result(self) -> tuple[StoredObject, ...]:
@@ -102,7 +108,8 @@ def plan_changes(document: Document, book: RuleBook, *, new_id: Callable[[], str
     Problems of entries of the document have their path in the document; of others, their section and name.
     """
     drafts = _drafts(document, book, new_id)
-    removed = _removed(drafts, book) if prune else []
+    others = _others(drafts, book)
+    removed = others if prune else []
     gone = frozenset((page.section, page.stored.id) for page in removed)
     names = _Names(drafts, book, gone)
     outcomes = [names.resolve(draft) for draft in drafts]
@@ -110,15 +117,15 @@ def plan_changes(document: Document, book: RuleBook, *, new_id: Callable[[], str
     planned, problems = _planned(outcomes, book, gone, told)
     if names.problems or problems:
         raise ConfigurationError([*names.problems, *problems])
-    entries = [
-        PlannedEntry(outcome.action, outcome.draft.section, outcome.stored.id, outcome.stored.name) for outcome in outcomes
-    ]
-    entries += [PlannedEntry(Action.REMOVED, page.section, page.stored.id, page.stored.name) for page in removed]
+    naming = Naming(book), Naming(planned)
+    entries = [_told(outcome, naming) for outcome in outcomes]
+    entries += [_as_stored(Action.REMOVED, page) for page in removed]
     change = RulesChange(
         upserts=tuple(outcome.stored for outcome in outcomes if outcome.action is not Action.UNCHANGED),
         deletes=tuple((page.section.value, page.stored.id) for page in removed),
     )
-    return Plan(change, tuple(entries), planned)
+    kept = () if prune else tuple(_as_stored(Action.UNCHANGED, page) for page in others)
+    return Plan(change, tuple(entries), planned, kept)
 
 
 def plan_entry(
@@ -192,7 +199,8 @@ class _Draft:
         if self.before is not None:
             made = _MADE_BY_THE_SERVER.get(self.section, frozenset())
             whole = {**body, **{key: self.before.body[key] for key in made if key in self.before.body}}
-            if self.before.body == whole and self.before.name == self.entry.name:
+            said = whole if API in whole else {**whole, API: self.before.body.get(API)}
+            if self.before.body in (whole, said) and self.before.name == self.entry.name:
                 return self.before
             return replace(self.before, name=self.entry.name, body=whole, revision=0)
         return StoredObject(self.section.value, self.id, self.entry.name, body, 0, _NOT_YET, _NOT_YET)
@@ -216,21 +224,44 @@ def _drafts(document: Document, book: RuleBook, new_id: Callable[[], str]) -> li
     return drafts
 
 
-def _removed(drafts: Iterable[_Draft], book: RuleBook) -> list[Page]:
+def _others(drafts: Iterable[_Draft], book: RuleBook) -> list[Page]:
+    """The entries that the document does not name."""
     kept = {(draft.section, draft.id) for draft in drafts}
     pages = [page for pages in book.pages.values() for page in pages.values()]
     return [page for page in pages if (page.section, page.stored.id) not in kept]
 
 
+def _as_stored(action: Action, page: Page) -> PlannedEntry:
+    return PlannedEntry(action, page.section, page.stored.id, page.stored.name, by_api=API in page.stored.body)
+
+
+def _told(outcome: "_Resolved", naming: tuple[Naming, Naming]) -> PlannedEntry:
+    section, before, after = outcome.draft.section, outcome.draft.before, outcome.stored
+    differences = (
+        () if outcome.action is not Action.UPDATED or before is None else naming_differences(section, before, after, naming)
+    )
+    by_api = before is not None and API in before.body
+    return PlannedEntry(outcome.action, section, after.id, after.name, differences, by_api)
+
+
 class _Names:
     """Leads names to ids: those of the document, then the names of what is kept, then its ids. Collects `problems`."""
 
-    def __init__(self, drafts: Iterable[_Draft], book: RuleBook, gone: AbstractSet[tuple[Section, str]]) -> None:
+    def __init__(self, drafts: Sequence[_Draft], book: RuleBook, gone: AbstractSet[tuple[Section, str]]) -> None:
         self.problems: list[Problem] = []
         self._book = book
         self._gone = gone
         self._written = {(draft.section, draft.entry.name): draft.id for draft in drafts}
         self._written_ids = {(draft.section, draft.id) for draft in drafts}
+        for draft in drafts:
+            if isinstance(draft.entry, GatewayList) and draft.entry.reference is not None:
+                self._refer(draft, draft.entry.reference)
+
+    def _refer(self, draft: _Draft, reference: str) -> None:
+        """One more name for a list, in this document alone."""
+        if self._written.setdefault((draft.section, reference), draft.id) != draft.id:
+            message = f"{quoted(reference)} is the name or `reference` of another list: write another"
+            self.problems.append(Problem((*draft.path, "reference"), message))
 
     def resolve(self, draft: _Draft) -> "_Resolved":
         """The entry with ids; a reference that leads nowhere stays as it is, and is told."""

@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, ValidationInfo, field_validator
 
+from watchword_server.configuration.directories import UnusableDirectoryError, yaml_files
 from watchword_server.configuration.document.base import Model, Name, Refused, did_you_mean, faults, one_of, quoted
 from watchword_server.configuration.document.durations import parse_seconds
 from watchword_server.configuration.document.expressions import DEFAULT_LANGUAGE
@@ -248,7 +249,9 @@ class Scenario(Model):
         return {**self.facts, **of_the_user}
 
 
-class _File(Model):
+class ScenarioDocument(Model):
+    """A scenario file as it is written."""
+
     wanted: ClassVar = {
         "rules": "write the path of a rule file, from here",
         "now": "write the time that it is, such as `2026-11-23T12:00:00Z`",
@@ -287,8 +290,10 @@ class ScenarioFile:
     scenarios: tuple[Scenario, ...]
 
 
-def load_scenarios(path: Path, *, rules: Path | None = None, language: LanguageSettings = DEFAULT_LANGUAGE) -> ScenarioFile:
-    """Reads a scenario file and its rule file; `rules` stands in for the one it names.
+def load_scenarios(
+    path: Path, *, rules: Sequence[Path] | None = None, language: LanguageSettings = DEFAULT_LANGUAGE
+) -> ScenarioFile:
+    """Reads a scenario file and the rule file, or the directory of them, that it names; `rules` stand in for those.
 
     Raises `RefusedFileError` with every problem of the first of the two that has any.
     """
@@ -296,11 +301,8 @@ def load_scenarios(path: Path, *, rules: Path | None = None, language: LanguageS
     try:
         found = _validated(file)
         if rules is None:
-            rules = path.parent / found.rules
-            if not rules.is_file():
-                message = f"{quoted(found.rules)} cannot be read: there is no such file; write its path from here"
-                raise ConfigurationError([Problem(("rules",), message)])
-        loaded = load_rules(rules, language=language)
+            rules = _rule_files(path.parent / found.rules, found.rules)
+        loaded = load_rules(*rules, language=language)
         problems = list(_unknown_names(found.scenarios, loaded.snapshot.rules))
         if problems:
             raise ConfigurationError(problems)
@@ -310,11 +312,21 @@ def load_scenarios(path: Path, *, rules: Path | None = None, language: LanguageS
     return ScenarioFile(file.name, loaded, now, tuple(found.scenarios))
 
 
-def _validated(file: RuleFile) -> _File:
+def _rule_files(path: Path, written: str) -> Sequence[Path]:
+    if not path.is_file() and not path.is_dir():
+        message = f"{quoted(written)} cannot be read: there is no such file; write its path from here"
+        raise ConfigurationError([Problem(("rules",), message)])
+    try:
+        return yaml_files([path])
+    except UnusableDirectoryError as error:
+        raise ConfigurationError([Problem(("rules",), str(error))]) from None
+
+
+def _validated(file: RuleFile) -> ScenarioDocument:
     problems = list(file.text.problems)
     if file.text.readable:
         try:
-            found = _File.model_validate(file.text.value)
+            found = ScenarioDocument.model_validate(file.text.value)
         except ValidationError as error:
             told = {problem.path for problem in problems}
             problems += [problem for problem in problems_of(error) if problem.path not in told]

@@ -12,11 +12,11 @@ from watchword_server.configuration.document.base import Section
 from watchword_server.configuration.document.expressions import DEFAULT_LANGUAGE
 from watchword_server.configuration.document.sections import Document
 from watchword_server.configuration.plan import plan_changes
+from watchword_server.configuration.rule_files import RuleFiles, read_rule_files
 from watchword_server.core.rules import LanguageSettings
 from watchword_server.core.snapshot import RuleSnapshot, compile_rules
 from watchword_server.core.statistics import statistics_of
 from watchword_server.errors import ConfigurationError
-from watchword_server.rehearsal.rule_files import RuleFiles, read_rule_files
 
 _IDS = uuid.UUID("5b0c6f2e-6a54-5e0b-9c49-6f1f0a0c7e55")
 _REVISION = 1

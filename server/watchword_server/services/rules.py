@@ -14,12 +14,13 @@ from watchword_server.configuration.consistency import page_of, read_objects
 from watchword_server.configuration.document.base import Section, did_you_mean, quoted
 from watchword_server.configuration.document.expressions import DEFAULT_LANGUAGE
 from watchword_server.configuration.document.sections import Document, validate_document
+from watchword_server.configuration.exporting import exported
 from watchword_server.configuration.plan import Plan, plan_changes, plan_entry, plan_removal
 from watchword_server.configuration.rollback import plan_rollback
 from watchword_server.core.model import CheckId
 from watchword_server.core.rules import LanguageSettings
 from watchword_server.core.snapshot import RuleSnapshot, compile_rules, parts_of
-from watchword_server.errors import ConfigurationError, NotFoundError, ServiceError
+from watchword_server.errors import ConfigurationError, ConflictError, NotFoundError, ServiceError
 from watchword_server.ports import Clock, RulesChange, RuleStore, StoredObject
 from watchword_server.services.collecting import release, uncollected
 from watchword_server.services.connections import CheckSetChanged, Connections
@@ -31,12 +32,21 @@ _log = structlog.get_logger(__name__)
 _MANY: Final = 500  # entries that are worth keeping the garbage collector from
 
 
+class PlanOutdatedError(ConflictError):
+    """The rules are others than those that a plan was made for."""
+
+    code = "plan_outdated"
+
+    def __init__(self, planned: int, now: int) -> None:
+        super().__init__(f"the rules were changed meanwhile, from revision {planned} to {now}: look at the plan again")
+
+
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What applying a document did: the rules revision now in force, and a line for each entry."""
+    """What applying a document did, or with `dry_run` would do: the rules revision now in force, and the plan."""
 
     revision: int
-    summary: tuple[str, ...]
+    plan: Plan
     changed: bool
 
 
@@ -66,26 +76,38 @@ class Rules:
         async with self._one_at_a_time:
             await self._load()
 
-    async def apply(self, document: Mapping[str, object], *, prune: bool, dry_run: bool) -> Applied:
-        """Makes what the document says true; with `prune`, nothing else.
+    async def apply(
+        self, document: Mapping[str, object], *, prune: bool, dry_run: bool, expected_revision: int | None = None
+    ) -> Applied:
+        """Makes what the document says true; with `prune`, nothing else; with `expected_revision`, only if that is in force.
 
-        Raises `ConfigurationError` with every problem: then nothing has changed. Raises `ConflictError`, `StoreUnavailableError`.
+        Raises `ConfigurationError` with every problem: then nothing has changed. Raises `PlanOutdatedError`, `ConflictError`,
+        `StoreUnavailableError`.
         """
         with uncollected(many=_entries(document) >= _MANY):
             parsed = await asyncio.to_thread(validate_document, document, language=self.language)
             async with self._one_at_a_time:
+                await self._catch_up()
+                if expected_revision is not None and expected_revision != self._book.rules.revision:
+                    raise PlanOutdatedError(expected_revision, self._book.rules.revision)
                 return await self._apply(parsed, prune=prune, dry_run=dry_run)
 
     async def _apply(self, parsed: Document, *, prune: bool, dry_run: bool) -> Applied:
-        await self._catch_up()
         plan = await asyncio.to_thread(plan_changes, parsed, self._book, new_id=lambda: str(uuid.uuid4()), prune=prune)
         if plan.changes_nothing:
-            return Applied(self._book.rules.revision, plan.summary, changed=False)
+            return Applied(self._book.rules.revision, plan, changed=False)
         snapshot = await self._compiled(plan.book)  # what cannot be compiled must not be committed
         if dry_run:
-            return Applied(self._book.rules.revision, plan.summary, changed=False)
+            return Applied(self._book.rules.revision, plan, changed=False)
         await self._commit(plan.change, plan.book, snapshot)
-        return Applied(self._book.rules.revision, plan.summary, changed=True)
+        return Applied(self._book.rules.revision, plan, changed=True)
+
+    async def document(self) -> tuple[dict[str, object], int]:
+        """What is stored, as a document, and its revision."""
+        async with self._one_at_a_time:
+            await self._catch_up()
+            book = self._book
+        return await asyncio.to_thread(exported, book), book.rules.revision
 
     async def roll_back(self, number: int, *, dry_run: bool) -> Applied:
         """Makes the rules what they were as of a revision, but for secrets, which stay those of now.

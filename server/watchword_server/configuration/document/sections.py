@@ -20,6 +20,7 @@ from watchword_server.configuration.document.service_tokens import ServiceToken
 from watchword_server.core.rules import LanguageSettings
 from watchword_server.errors import ConfigurationError, Problem
 
+NAME_OF_ANOTHER = "is the name of another"
 UNMATCHED = "unmatched"  # the one entry of `settings`, name and id
 
 _Outcome = Annotated[Literal["allow", "deny"], one_of("allow", "deny")]
@@ -113,8 +114,8 @@ def read_entry(section: Section, name: str, body: Mapping[str, object], reading:
 
 
 def body_of(entry: Entry) -> dict[str, object]:
-    """What is stored of an entry: JSON, without its name, and with nothing that nobody wrote."""
-    return entry.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude={"name"})
+    """What is stored of an entry: JSON, without its names, and with nothing that nobody wrote."""
+    return entry.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude={"name", "reference"})
 
 
 def _repeated_names(value: Mapping[object, object]) -> Iterator[Problem]:
@@ -129,6 +130,6 @@ def _repeated_names(value: Mapping[object, object]) -> Iterator[Problem]:
             if name in seen:
                 yield Problem(
                     (section.value, index, "name"),
-                    f"{quoted(name)} is the name of another {section.singular}: write another name",
+                    f"{quoted(name)} {NAME_OF_ANOTHER} {section.singular}: write another name",
                 )
             seen.add(name)

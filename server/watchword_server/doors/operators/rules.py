@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field
 
+from watchword_server.configuration.plan import Action, PlannedEntry
 from watchword_server.core.model import AccessRequest, DeviceId
 from watchword_server.core.statistics import statistics_of
 from watchword_server.doors.operators.authentication import Authentication
@@ -20,13 +21,17 @@ _PORTS: Final = {"http": 80, "https": 443}
 
 
 class ApplyRequest(BaseModel):
-    """A rule document, without file references. `prune` removes entries it does not name; `dry_run` changes nothing."""
+    """A rule document, without file references. `prune` removes entries it does not name; `dry_run` changes nothing.
+
+    `expected_revision` is that of the plan somebody agreed to: with another in force, nothing is changed.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
     document: dict[str, Any]
     prune: bool = False
     dry_run: bool = False
+    expected_revision: Annotated[int, Field(ge=0)] | None = None
 
 
 class ExplainRequest(BaseModel):
@@ -59,6 +64,7 @@ class RuleRoutes:
         read, write = Depends(authentication.require("read")), Depends(authentication.require("write"))
         router = APIRouter(prefix="/api/v1")
         router.add_api_route("/rules/apply", self.apply, methods=["POST"], dependencies=[write])
+        router.add_api_route("/rules/export", self.export, methods=["GET"], dependencies=[read])
         router.add_api_route("/rules/stats", self.stats, methods=["GET"], dependencies=[read])
         router.add_api_route("/decisions/explain", self.explain, methods=["POST"], dependencies=[read])
         router.add_api_route("/decisions/{decision_id}", self.decision, methods=["GET"], dependencies=[read])
@@ -67,8 +73,22 @@ class RuleRoutes:
 
     async def apply(self, body: ApplyRequest) -> dict[str, object]:
         """Makes what a document says true, all of it or nothing."""
-        applied = await self.rules.apply(body.document, prune=body.prune, dry_run=body.dry_run)
-        return {"revision": applied.revision, "changes": list(applied.summary), "changed": applied.changed}
+        applied = await self.rules.apply(
+            body.document, prune=body.prune, dry_run=body.dry_run, expected_revision=body.expected_revision
+        )
+        plan = applied.plan
+        return {
+            "revision": applied.revision,
+            "changes": list(plan.summary),
+            "changed": applied.changed,
+            "plan": [_planned(entry) for entry in plan.entries if entry.action is not Action.UNCHANGED],
+            "only_stored": [_planned(entry) for entry in plan.only_stored],
+        }
+
+    async def export(self) -> dict[str, object]:
+        """What is stored, as a document; it holds no secret."""
+        document, revision = await self.rules.document()
+        return {"document": document, "revision": revision}
 
     async def stats(self) -> dict[str, object]:
         """What the rules in force come to."""
@@ -105,3 +125,14 @@ class RuleRoutes:
             facts=facts_of(body.facts),
         )
         return await self.explaining.request(request, None if body.device is None else DeviceId(body.device))
+
+
+def _planned(entry: PlannedEntry) -> dict[str, object]:
+    return {
+        "action": entry.action.value,
+        "section": entry.section.value,
+        "name": entry.name,
+        "id": entry.id,
+        "by_api": entry.by_api,
+        "differences": [asdict(difference) for difference in entry.differences],
+    }

@@ -7,7 +7,7 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from watchword_server.configuration.document.base import Section
-from watchword_server.configuration.document.sections import UNMATCHED, Document, validate_document
+from watchword_server.configuration.document.sections import NAME_OF_ANOTHER, UNMATCHED, Document, validate_document
 from watchword_server.configuration.yaml_file import RuleFile, read_rule_file
 from watchword_server.configuration.yaml_text import Path, Position
 from watchword_server.core.rules import LanguageSettings
@@ -39,19 +39,26 @@ class RuleFiles:
         if problems:
             raise ConfigurationError(problems)
         contradictions = self._contradictions()
+        try:
+            document = validate_document(self.merged, language=language)
+        except ConfigurationError as error:
+            raise ConfigurationError([*contradictions, *self._told_with_both_places(error.problems)]) from None
+        if contradictions:
+            raise ConfigurationError(contradictions)
+        return document
+
+    @property
+    def merged(self) -> object:
+        """What they say together, as plain JSON; it has a meaning once `document` did not raise."""
+        if len(self.files) == 1:
+            return self.files[0].text.value
         merged: dict[str, object] = {}
         for file in self.files:
             value = file.text.value
             for key, found in value.items() if isinstance(value, dict) else ():
                 known = merged.get(key)
                 merged[key] = [*known, *found] if isinstance(known, list) and isinstance(found, list) else found
-        try:
-            document = validate_document(merged, language=language)
-        except ConfigurationError as error:
-            raise ConfigurationError([*contradictions, *error.problems]) from None
-        if contradictions:
-            raise ConfigurationError(contradictions)
-        return document
+        return merged
 
     def place(self, path: Path) -> tuple[int, Path]:
         """Which file has it, and where in that."""
@@ -85,6 +92,27 @@ class RuleFiles:
             number, path = self.place(problem.path)
             own[number].append(replace(problem, path=path))
         return [line for number, problems in own.items() for line in self.files[number].explain(ConfigurationError(problems))]
+
+    def _told_with_both_places(self, problems: Sequence[Problem]) -> list[Problem]:
+        """A name that is written twice is told with the place of the first one: it may stand in another file."""
+        first: dict[tuple[str, str], Path] = {}
+        again: dict[Path, Path] = {}
+        merged = self.merged
+        for section in _SECTIONS:
+            entries = merged.get(section) if isinstance(merged, dict) else None
+            for index, entry in enumerate(entries if isinstance(entries, list) else []):
+                name = entry.get("name") if isinstance(entry, dict) else None
+                path: Path = (section, index, "name")
+                if isinstance(name, str) and first.setdefault((section, name), path) != path:
+                    again[path] = first[section, name]
+        return [replace(problem, message=self._message(problem, again.get(problem.path))) for problem in problems]
+
+    def _message(self, problem: Problem, first: Path | None) -> str:
+        if first is None or NAME_OF_ANOTHER not in problem.message:
+            return problem.message
+        name, position = self.position(first)
+        told, _, remedy = problem.message.rpartition(": ")
+        return f"{told}, in `{name}`{'' if position is None else f' line {position.line}'}: {remedy}"
 
     def _of_the_whole(self, place: int, problem: Problem) -> Problem:
         match problem.path:
