@@ -120,12 +120,12 @@ class Rules:
             states = await self.store.states_at(number)
             plan = await asyncio.to_thread(plan_rollback, states, self._book, to=number)
             if plan.changes_nothing:
-                return Applied(self._book.rules.revision, plan.summary, changed=False)
+                return Applied(self._book.rules.revision, plan, changed=False)
             snapshot = await self._compiled(plan.book)
             if dry_run:
-                return Applied(self._book.rules.revision, plan.summary, changed=False)
+                return Applied(self._book.rules.revision, plan, changed=False)
             await self._commit(plan.change, plan.book, snapshot)
-            return Applied(self._book.rules.revision, plan.summary, changed=True)
+            return Applied(self._book.rules.revision, plan, changed=True)
 
     async def amend(self, section: Section, name_or_id: str, change: Callable[[StoredObject], StoredObject]) -> StoredObject:
         """Changes one entry by what `change` makes of it; in force when this returns.

@@ -90,7 +90,7 @@ class AuditRoutes:
     async def roll_back(self, number: _RevisionNumber, body: RollbackRequest) -> dict[str, object]:
         """Makes the rules what they were as of a revision: a change like any other, and a revision of its own."""
         applied = await self.rules.roll_back(number, dry_run=body.dry_run)
-        return {"revision": applied.revision, "changes": list(applied.summary), "changed": applied.changed}
+        return {"revision": applied.revision, "changes": list(applied.plan.summary), "changed": applied.changed}
 
 
 def _instant(time: dt.datetime | None) -> Instant | None:
