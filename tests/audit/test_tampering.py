@@ -193,7 +193,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
             f"callers:\n  - name: edge{number}\n    authenticate: {{ unix_socket: true }}\n"
             "  - name: proxy\n    authenticate: { secret_sha256: '" + "ab" * 32 + "' }\n"
         )
-        applied = CliRunner().invoke(apply, [str(directory / "rules.yaml"), "--prune", *data])
+        applied = CliRunner().invoke(apply, [str(directory / "rules.yaml"), "--prune", "--yes", *data])
         assert applied.exit_code == 0, applied.output
     return directory / "data"
 
