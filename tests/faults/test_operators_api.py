@@ -23,6 +23,7 @@ ROLES: Final = ("read", "write", "admin")
 NOBODY: Final = "dev_00000000000000000000000000000000"
 ROUTES: Final[tuple[tuple[str, str, dict[str, Any] | None, str], ...]] = (  # method, path, body, the least role
     ("GET", "/devices", None, "read"),
+    ("GET", "/rules/export", None, "read"),
     ("GET", "/results", None, "read"),
     ("GET", "/decisions/dcn_000000000000000000000000", None, "read"),
     ("GET", "/decisions/dcn_000000000000000000000000/explanation", None, "read"),
