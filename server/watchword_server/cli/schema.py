@@ -1,14 +1,20 @@
 """`watchword schema`."""
 
 import json
+from collections.abc import Mapping
+from typing import Final
 
 import click
+from pydantic import BaseModel
 
 from watchword_server.configuration.document.sections import Document
 from watchword_server.configuration.json_schema import json_schema
 from watchword_server.rehearsal.scenarios import ScenarioDocument
 
-_OF = {"rules": (Document, "Watchword rules"), "scenarios": (ScenarioDocument, "Watchword scenarios")}
+_OF: Final[Mapping[str, tuple[type[BaseModel], str]]] = {
+    "rules": (Document, "Watchword rules"),
+    "scenarios": (ScenarioDocument, "Watchword scenarios"),
+}
 
 
 @click.command()
