@@ -16,6 +16,7 @@ ROOMS = {
     "ports": {"core", "errors"},
     "configuration": {"configuration", "core", "errors", "ports"},
     "rehearsal": {"rehearsal", "configuration", "core", "errors", "ports", "services.facts", "services.replaying"},
+    "importing": {"importing", "configuration", "core", "errors"},
     "services": {"services", "acting", "configuration", "core", "errors", "events", "ports"},
     "adapters": {"adapters", "acting", "core", "errors", "events", "ports"},
     "revocation_reader": {"revocation_reader", "core", "errors"},
@@ -33,6 +34,7 @@ ROOMS = {
         "transports",
         "adapters.store_sql",
         "rehearsal",
+        "importing",
         "core",
     },
 }

@@ -19,6 +19,7 @@ _COMMANDS: Final[Mapping[str, str]] = {
     "apply": "apply",
     "export": "export",
     "schema": "schema",
+    "import": "imports",
     "rules": "rules",
     "token": "tokens",
     "certificate": "certificates",
@@ -44,7 +45,8 @@ class _LazyGroup(click.Group):
         module = _COMMANDS.get(cmd_name)
         if module is None:
             return None
-        command: click.Command = getattr(importlib.import_module(f"watchword_server.cli.{module}"), cmd_name)
+        found = vars(importlib.import_module(f"watchword_server.cli.{module}"))
+        command: click.Command = found.get(cmd_name) or found[f"{cmd_name}_"]  # `import` is a word of Python's
         return command
 
 
