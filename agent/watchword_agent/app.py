@@ -37,6 +37,7 @@ from watchword_agent.stream import AttestStream
 from watchword_agent.transport import Transport
 from watchword_agent.watch import StoreWatch
 from watchword_agent.windows_service import stop_requests
+from watchword_agent.zero_touch import enroll_if_told
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,7 @@ async def enroll_device(settings: Settings, token: str) -> EnrollOutcome:
 
 async def run_agent(settings: Settings) -> None:
     """Attests until SIGTERM or SIGINT. Raises `OperatorError` if it cannot start."""
+    await enroll_if_told(settings, partial(enroll_device, settings))
     state = StateDirectory(settings.state_dir)
     enrollment = state.enrollment()
     state.prepare()

@@ -10,21 +10,24 @@ import click
 
 from watchword_agent import log
 from watchword_agent.errors import AgentError, EnrollmentRefusedError, ServerUnreachableError
-from watchword_agent.settings import CONFIG_VARIABLE, Settings, load_settings
+from watchword_agent.settings import CONFIG_VARIABLE, DEFAULT_CONFIG, Settings, load_settings
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
 def state_options(command: _F) -> _F:
     """`--config` and `--state`."""
-    command = click.option(
-        "--config", metavar="FILE", type=click.Path(path_type=Path), envvar=CONFIG_VARIABLE, help="TOML file of settings."
-    )(command)
+    told = f"TOML file of settings; default: `{DEFAULT_CONFIG}` if it is there."
+    command = click.option("--config", metavar="FILE", type=click.Path(path_type=Path), envvar=CONFIG_VARIABLE, help=told)(
+        command
+    )
     return click.option("--state", "state_dir", metavar="DIR", type=click.Path(path_type=Path), help="State directory.")(command)
 
 
 def settings_of(config: Path | None, options: dict[str, object]) -> Settings:
     """The settings; logging is as they say from then on. Raises `SettingsError`."""
+    if config is None and DEFAULT_CONFIG.is_file():
+        config = DEFAULT_CONFIG
     settings = load_settings(config, options)
     log.configure(settings.log_level)
     return settings

@@ -15,6 +15,8 @@ class Event(StrEnum):
 
     STARTED = "started"
     STOPPED = "stopped"
+    ENROLLED = "enrolled"
+    ENROLLMENT_FAILED = "enrollment_failed"
     CONNECTED = "connected"
     TRANSPORT_CHANGED = "transport_changed"
     DISCONNECTED = "disconnected"

@@ -22,6 +22,8 @@ STATE_DIRECTORY: Final = {
     "win32": Path(os.environ.get("PROGRAMDATA", "C:\\ProgramData"), "watchword-agent"),
     "darwin": Path("/Library/Application Support/watchword-agent"),
 }.get(sys.platform, Path("/var/lib/watchword-agent"))
+# Where a management system puts the settings: read if it is there and no other file is named.
+DEFAULT_CONFIG: Final = (STATE_DIRECTORY if sys.platform in ("win32", "darwin") else Path("/etc/watchword")) / "agent.toml"
 CONFIG_VARIABLE: Final = "WATCHWORD_AGENT_CONFIG"  # names the TOML file; no setting of its own
 
 
@@ -98,6 +100,9 @@ class Settings(BaseSettings):
     )
     proxy_credentials_file: Path | None = Field(None, description="File with `user:password` for the proxy.")
     state_dir: Path = Field(STATE_DIRECTORY, description="Where the device key and the enrollment are kept.")
+    enroll_token_file: Path | None = Field(
+        None, description="A token that `run` enrolls with where the device is not enrolled yet; removed then."
+    )
     serial_number: _Label | None = Field(None, description="Instead of the one the firmware tells.")
     hostname: _Label | None = Field(None, description="Instead of the one the system tells.")
     password_files: dict[str, Path] = Field(
@@ -182,11 +187,21 @@ def _problem(setting: str, message: str) -> str:
 
 def _read_toml(path: Path) -> dict[str, object]:
     try:
+        _refuse_strangers_words(path)
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SettingsError(f"cannot read `{path}`: {error.strerror}") from error
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SettingsError(f"`{path}` is not TOML: {error}") from error
+
+
+def _refuse_strangers_words(path: Path) -> None:
+    """What root does is root's to say: a file that others can write would let them name libraries and servers."""
+    if sys.platform == "win32" or os.geteuid() != 0:
+        return
+    found = path.stat()
+    if found.st_uid != 0 or found.st_mode & 0o022:
+        raise SettingsError(f"`{path}` can be written by others than root: `chown root {path} && chmod go-w {path}`")
 
 
 def _refuse_unknown_variables() -> None:
