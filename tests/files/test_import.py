@@ -75,7 +75,7 @@ def test_nothing_is_wider(recorded: str, tmp_path: Path) -> None:
     assert applications["wiki"]["policies"] == [{"id": "staff", "precedence": 1}]
     assert rules["block the unmanaged"]["action"] == "block"
     assert "device_posture" not in rules["block the unmanaged"]  # of a check that is not there: it blocks them all
-    assert rules["isolate"]["action"] == "block"
+    assert (rules["isolate"]["action"], rules["isolate"]["traffic"]) == ("block", "http.conn.src_ip in $buros")
     assert "allow what is not known" not in rules
     assert rules["ads"]["enabled"] is False
 
@@ -123,8 +123,7 @@ def test_an_import_decides_as_its_source(two_servers: tuple[Account, WatchwordSe
 
 def decided(explanation: dict[str, Any]) -> tuple[object, ...]:
     """What was decided, why, and by which rules, by name."""
-    decision = explanation.get("decision", explanation)
-    return (decision["decision"], decision["reason"], tuple(rule["name"] for rule in decision.get("rules", ())))
+    return (explanation["decision"], explanation["reason"], tuple(rule["name"] for rule in explanation["rules"]))
 
 
 def fill(client: Cloudflare, account: Account) -> None:

@@ -2,8 +2,8 @@
 
 Leaving out narrows almost everywhere, but not everywhere: a `deny` policy takes something away from those behind it, an
 application keeps its hosts from a wider one, and a Gateway rule that blocks stands before a default that allows. So an
-application without one of its `deny` policies lets nobody in, one that is not taken over keeps its hosts and lets nobody in, and
-a blocking rule of which a part is not understood goes without that part, which blocks more.
+application without one of its `deny` policies lets nobody in, one that cannot be taken over keeps its hosts and lets nobody in,
+and a rule that blocks goes without the parts that are not understood, which blocks more.
 """
 
 import uuid
@@ -199,18 +199,18 @@ class _Translation:
         """A policy as it stands in an application, or why it cannot."""
         if policy.get("reusable"):
             name = self._names.get((Section.POLICIES, policy["id"]))
-            return (None, "it is left out") if name is None else ({"id": name}, "")
+            return (None, "it is left out") if name is None else ({"id": policy["id"]}, "")
         fault = self._narrowed(policy, _POLICY_NARROWING)
         body = {"name": str(policy.get("name", "")), **_part(policy, ("decision", *_CONDITIONS))}
         if fault:
             return None, fault
         try:
             entry = read_entry(Section.POLICIES, str(body["name"]), {k: v for k, v in body.items() if k != "name"}, Reading())
-            named = self._named(entry)
+            self._named(entry)
         except (ConfigurationError, _MissingError) as error:
             return None, _told(error)
         self._ignored("policy", policy, ("decision", *_CONDITIONS, *_POLICY_NARROWING))
-        return {"name": entry.name, **named}, ""
+        return {"name": entry.name, **body_of(entry)}, ""
 
     def _gateway_rule(self, wire: Wire) -> None:
         body = _part(wire, _RULE)
@@ -297,8 +297,6 @@ class _Translation:
         if entry_id is not None:
             in_expression = section is Section.LISTS and reference.within is not None
             return self._list_references[entry_id] if in_expression else self._names[section, entry_id]
-        if section is Section.POLICIES:  # an application names those that are taken over by name already
-            return given
         known = self._known[section].get(given)
         written = quoted(given if known is None else known)
         raise _MissingError(f"it names {written}, a {section.singular} that is not taken over")
