@@ -1,6 +1,9 @@
 """The documentation tells the truth where a program can tell: codes explained, links that lead somewhere, examples accepted."""
 
+import os
 import re
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -119,3 +122,29 @@ def test_the_guide_s_examples_make_one_rule_file() -> None:
         caller["authenticate"] = {"secret_sha256": f"{number:064x}"}
     plan = plan_changes(validate_document(document), EMPTY_BOOK, new_id=lambda: str(uuid.uuid4()), prune=False)
     compile_rules(plan.book.rules)
+
+
+# ---- Flows ------------------------------------------------------------------------------------------------------------------
+
+
+def test_the_operator_s_steps_work_as_they_are_printed(tmp_path: Path) -> None:
+    """Files are written where the first line of each says, commands are run in the order of the page."""
+    (tmp_path / "rules").mkdir()
+    (tmp_path / "rules" / "issuing-ca.pem").write_bytes(Pki.make().issuing.pem)
+    page = ROOT / "docs" / "operating.md"
+    for block in fenced(page, "yaml"):
+        path = re.match(r"# (rules/[a-z]+\.yaml)\n", block)
+        if path is not None:
+            (tmp_path / path[1]).write_text(block)
+    steps = page.read_text().split("## A certificate check, step by step")[1].split("\n## From another account")[0]
+    commands = re.findall(r"^\$ (watchword [^#\n]*)", steps, re.MULTILINE)
+    assert len(commands) == 6
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "WATCHWORD_DATA": str(tmp_path / "data"),
+    }
+    for command in ("watchword migrate", *commands):
+        ran = subprocess.run(command, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert ran.returncode == 0, (command, ran.stderr)
+    assert (tmp_path / "watchword-rules.schema.json").read_text().startswith("{")

@@ -2,7 +2,7 @@
 
 Leaving out narrows almost everywhere, but not everywhere: a `deny` policy takes something away from those behind it, an
 application keeps its hosts from a wider one, and a Gateway rule that blocks stands before a default that allows. So an
-application without one of its `deny` policies lets nobody in, one that is not taken over keeps its hosts and lets nobody in,
+application without one of its `deny` policies lets nobody in, one that cannot be taken over keeps its hosts and lets nobody in,
 and a rule that blocks goes without the parts that are not understood, which blocks more.
 """
 
