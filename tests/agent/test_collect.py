@@ -74,7 +74,7 @@ def test_what_cannot_be_looked_at_does_not_hinder_the_others(path: Path, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("platform", "code"), [("windows", "library_missing"), ("mac", "store_unsupported"), ("beos", "store_unsupported")]
+    ("platform", "code"), [("windows", "library_missing"), ("mac", "library_missing"), ("beos", "store_unsupported")]
 )
 def test_the_store_of_another_platform_cannot_be_looked_at(platform: str, code: str) -> None:
     (evidence,) = look(check("check-a"), identity=Identity(platform, "laptop-1", None))
