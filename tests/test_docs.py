@@ -138,7 +138,7 @@ def test_the_operator_s_steps_work_as_they_are_printed(tmp_path: Path) -> None:
             (tmp_path / path[1]).write_text(block)
     steps = page.read_text().split("## A certificate check, step by step")[1].split("\n## From another account")[0]
     commands = re.findall(r"^\$ (watchword [^#\n]*)", steps, re.MULTILINE)
-    assert len(commands) == 6
+    assert len(commands) == 8
     environment = {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",

@@ -25,6 +25,8 @@ _COMMANDS: Final[Mapping[str, str]] = {
     "certificate": "certificates",
     "devices": "devices",
     "results": "devices",
+    "posture-log": "looking_back",
+    "decisions": "looking_back",
     "audit": "audit",
     "revisions": "revisions",
     "explain": "explain",
@@ -46,7 +48,7 @@ class _LazyGroup(click.Group):
         if module is None:
             return None
         found = vars(importlib.import_module(f"watchword_server.cli.{module}"))
-        command: click.Command = found.get(cmd_name) or found[f"{cmd_name}_"]  # `import` is a word of Python's
+        command: click.Command = found.get(cmd_name.replace("-", "_")) or found[f"{cmd_name}_"]  # `import` is a word of Python's
         return command
 
 

@@ -4,13 +4,13 @@ import asyncio
 import contextlib
 import hashlib
 import hmac
-import json
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
+from watchword_server.adapters import decision_file
 from watchword_server.adapters.cache import CacheLimits, PostureCache
 from watchword_server.adapters.clock import SystemClock
 from watchword_server.adapters.json_lines import JsonLinesLog, LogLimits
@@ -18,7 +18,7 @@ from watchword_server.adapters.metrics import Metrics
 from watchword_server.adapters.ocsp_client import OcspClient
 from watchword_server.adapters.revocation_reader import RevocationReader
 from watchword_server.adapters.store_sql.store import SqlStore, StoreLimits
-from watchword_server.core.model import DeviceId
+from watchword_server.core.model import DeviceId, Instant
 from watchword_server.doors.agents import AgentDoor, AgentLimits
 from watchword_server.doors.agents_http import AgentsHttp, RequestLimits
 from watchword_server.doors.cloudflare.app import CloudflareDoor
@@ -29,12 +29,15 @@ from watchword_server.doors.operators.app import OperatorsDoor
 from watchword_server.doors.operators.audit import AuditRoutes
 from watchword_server.doors.operators.authentication import Authentication
 from watchword_server.doors.operators.certificates import CertificateRoutes
+from watchword_server.doors.operators.decisions import DecisionRoutes
 from watchword_server.doors.operators.devices import DeviceRoutes
+from watchword_server.doors.operators.postures import PostureRoutes
 from watchword_server.doors.operators.rules import RuleRoutes
+from watchword_server.doors.operators.settings import SettingsRoutes
 from watchword_server.doors.operators.tokens import TokenRoutes
 from watchword_server.doors.spoe import SpoeDoor
 from watchword_server.errors import ServiceError
-from watchword_server.ports import Retention
+from watchword_server.ports import DecisionPage, DecisionQuery, Retention
 from watchword_server.services.answered import AnsweredChallenges
 from watchword_server.services.auditing import Auditing
 from watchword_server.services.connections import Connections
@@ -61,6 +64,8 @@ from watchword_server.services.tokens import Tokens
 from watchword_server.services.verifier import Verifier
 from watchword_server.settings import Settings
 
+_POSTURE_LOG_TRIMMED_EVERY_SECONDS: Final = 600.0
+
 
 @dataclass(slots=True)
 class House:
@@ -85,6 +90,7 @@ class House:
     auditing: Auditing
     token_uses: TokenUses
     ready: bool = False
+    _posture_log_trimmed_at: float = 0.0
 
     @property
     def account_id(self) -> str:
@@ -117,6 +123,15 @@ class House:
         await self.auditing.flush()
         await self.token_uses.save(self.clock.now())
         await self.auditing.trim()
+        await self._trim_posture_log()
+
+    async def _trim_posture_log(self) -> None:
+        now = self.clock.now()
+        if now - self._posture_log_trimmed_at >= _POSTURE_LOG_TRIMMED_EVERY_SECONDS:
+            history = self.settings.history
+            older_than = Instant(now - history.posture_days * 86_400)
+            await self.store.trim_posture_log(rows=history.posture_entries, older_than=older_than)
+            self._posture_log_trimmed_at = now
 
     async def close(self) -> None:
         """Finishes what was begun and lets the data directory go."""
@@ -209,7 +224,10 @@ class House:
         decisions = Decisions(in_force, resolver, clock, secrets.token_bytes, decision_log, settings.decisions.log_query)
 
         async def find_decision(decision_id: str) -> Mapping[str, object] | None:
-            return await asyncio.to_thread(_find_decision, decision_log.path, decision_id)
+            return await asyncio.to_thread(decision_file.find_decision, decision_log.path, decision_id)
+
+        async def find_decisions(query: DecisionQuery) -> DecisionPage:
+            return await asyncio.to_thread(decision_file.find_decisions, decision_log.path, query)
 
         history = settings.history
         retention = Retention(
@@ -271,12 +289,15 @@ class House:
             spoe=SpoeDoor(decisions, in_force, metrics, auditing),
             operators=OperatorsDoor(
                 authentication=authentication,
-                rules=RuleRoutes(
-                    rules,
+                rules=RuleRoutes(rules),
+                decisions=DecisionRoutes(
                     decisions,
-                    find_decision=find_decision,
-                    explaining=Explaining(decisions, in_force, memory, clock, find_decision),
+                    Explaining(decisions, in_force, memory, clock, find_decision),
+                    find_one=find_decision,
+                    find=find_decisions,
                 ),
+                postures=PostureRoutes(store, in_force, clock),
+                settings=SettingsRoutes(settings, account_id),
                 devices=DeviceRoutes(store, acts_on_devices, connections, in_force, clock, auditing),
                 tokens=TokenRoutes(tokens, store, clock, ServiceTokens(rules, clock, secrets.token_bytes), in_force, uses),
                 certificates=CertificateRoutes(lists, sources, in_force, auditing),
@@ -298,15 +319,3 @@ class House:
 def _stand_in_epoch(key: bytes, device_id: DeviceId) -> int:
     """What an unknown device is told as its epoch: stable while the server runs, and of a size that real ones have."""
     return hmac.new(key, device_id.encode(), hashlib.sha256).digest()[0]
-
-
-def _find_decision(path: Path, decision_id: str) -> Mapping[str, object] | None:
-    """Looks through the decision log, newest file first."""
-    needle = f'"id":"{decision_id}"'
-    for file in sorted(path.parent.glob(f"{path.name}*"), key=lambda found: (len(found.name), found.name)):
-        with file.open(encoding="utf-8", errors="replace") as lines:
-            for line in lines:
-                if needle in line:
-                    record: Mapping[str, object] = json.loads(line)
-                    return record
-    return None

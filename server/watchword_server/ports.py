@@ -26,6 +26,7 @@ from watchword_server.core.model import (
     Instant,
     JudgedClaim,
     KeyFingerprint,
+    Lock,
     PostureResult,
     SeenBoot,
 )
@@ -170,6 +171,13 @@ class DeviceStore(Protocol):
         """
         ...
 
+    async def set_device_lock(self, device_id: DeviceId, reason: str | None, *, now: Instant) -> int:
+        """Locks a device, or unlocks it (None); returns the revision.
+
+        Raises `NotFoundError`; `ConflictError` if it is revoked, or not locked when it is to be unlocked.
+        """
+        ...
+
     async def clear_key_clone(self, device_id: DeviceId, *, now: Instant) -> int:
         """Forgets that two machines were seen with the device's key, and its boots; ends its session; returns the revision.
 
@@ -179,6 +187,55 @@ class DeviceStore(Protocol):
 
     async def devices(self) -> Sequence[DevicePosture]:
         """All devices with their results, by time of enrollment."""
+        ...
+
+    async def devices_page(self, *, after: DeviceId | None, limit: int, without_revoked: bool = False) -> Sequence[DevicePosture]:
+        """The next devices with their results, by time of enrollment. Raises `NotFoundError` if there is no device `after`."""
+        ...
+
+
+# ---- The posture log ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class PostureQuery:
+    """Which entries of the posture log, the newest first. `since` and `until`: they held at some time between."""
+
+    limit: int
+    before: int | None = None
+    device_id: str | None = None
+    check_id: str | None = None
+    passed: bool | None = None
+    reason: str | None = None
+    since: Instant | None = None
+    until: Instant | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PostureEntry:
+    """What a check on a device came to, for as long as it stayed the same. `result` is the newest that said so.
+
+    `ended_at`: when another result took its place or the device left; None: it is the newest.
+    """
+
+    number: int
+    device_id: DeviceId
+    hostname: str | None  # the newest that the device signed
+    result: PostureResult
+    since: Instant
+    evaluations: int
+    ended_at: Instant | None
+
+
+class PostureLogStore(Protocol):
+    """What checks came to, in the past as well. The store's methods that keep results write it, in their transactions."""
+
+    async def posture_entries(self, query: PostureQuery) -> Sequence[PostureEntry]:
+        """Entries of the posture log."""
+        ...
+
+    async def trim_posture_log(self, *, rows: int, older_than: Instant) -> None:
+        """Removes entries that ended or were last confirmed before `older_than`, and the oldest above `rows`."""
         ...
 
 
@@ -486,6 +543,7 @@ class Narrowing:
     results: Mapping[CheckId, PostureResult]
     covers: frozenset[CheckId]  # the checks its commit is about, failed or not
     state: DeviceState | None = None
+    lock: Lock | None = None
 
 
 class PostureMemory(Protocol):
@@ -500,9 +558,14 @@ class PostureMemory(Protocol):
         ...
 
     def narrow(
-        self, device_id: DeviceId, results: Iterable[PostureResult] = (), *, state: DeviceState | None = None
+        self,
+        device_id: DeviceId,
+        results: Iterable[PostureResult] = (),
+        *,
+        state: DeviceState | None = None,
+        lock: Lock | None = None,
     ) -> Narrowing:
-        """Lets the failed among `results`, or a lock, hold from now on, before their commit. Ended by `settle`; never by time."""
+        """Lets what narrows (failed results, a state, a lock) hold before its commit. Ended by `settle`; never by time."""
         ...
 
     def settle(self, narrowing: Narrowing, *, revision: int | None = None) -> None:
@@ -511,6 +574,10 @@ class PostureMemory(Protocol):
 
     def hold(self, narrowing: Narrowing) -> None:
         """The narrowing's commit failed: it holds until a later commit about the same checks is done."""
+        ...
+
+    def release_lock(self, device_id: DeviceId) -> bool:
+        """Ends a lock that is held; False: none was."""
         ...
 
     def committed(self, device: Device, results: Iterable[PostureResult], *, revision: int) -> None:
@@ -528,6 +595,37 @@ class PostureMemory(Protocol):
     def forget_all(self, *, revision: int) -> None:
         """The store holds something newer, as of `revision`, and it is simpler to read everything again."""
         ...
+
+
+# ---- Decisions of the past -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionQuery:
+    """Which decisions, the newest first; `before` is a decision's id. Times are texts as the decision log has them.
+
+    `rule`: the id or name of one that decided.
+    """
+
+    limit: int
+    before: str | None = None
+    decision: str | None = None
+    reason: str | None = None
+    caller: str | None = None
+    device_id: str | None = None
+    user_email: str | None = None
+    host: str | None = None
+    rule: str | None = None
+    since_text: str | None = None
+    until_text: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionPage:
+    """Records of the decision log; `next` is the `before` of the next page, if there is more to look through."""
+
+    records: Sequence[Mapping[str, object]]
+    next: str | None
 
 
 # ---- What is told outside -------------------------------------------------------------------------------------------------

@@ -135,10 +135,12 @@ class Store(_Group):
 
 
 class History(_Group):
-    """What is kept of the past: the audit log, and revisions of the rules to look at and to go back to."""
+    """What is kept of the past: the audit log, the posture log, and revisions of the rules to look at and to go back to."""
 
     audit_days: float = Field(730.0, ge=1, le=36_500, description="younger records of the audit log are kept")
     audit_records: int = Field(100_000, ge=1_000, le=100_000_000, description="so many records are kept however old they are")
+    posture_days: float = Field(90.0, ge=1, le=36_500, description="older entries of the posture log go")
+    posture_entries: int = Field(1_000_000, ge=1_000, le=100_000_000, description="at most so many are kept, the newest")
     revision_days: float = Field(365.0, ge=1, le=36_500, description="younger revisions of the rules are kept")
     revisions: int = Field(1_000, ge=10, le=1_000_000, description="so many revisions are kept however old they are")
     revision_bytes: int = Field(

@@ -10,6 +10,7 @@ ROLES: Final = ("read", "write", "admin")
 NO_TOKEN: Final = {("GET", "/livez"), ("GET", "/readyz"), ("GET", "/metrics")}
 ADMIN: Final = {
     ("GET", "/api/v1/audit"),
+    ("GET", "/api/v1/settings"),
     ("GET", "/api/v1/tokens"),
     ("POST", "/api/v1/tokens"),
     ("DELETE", "/api/v1/tokens/{token_id}"),
@@ -30,7 +31,7 @@ def served(world: World) -> Iterator[tuple[str, str]]:
 
 
 def least_role(method: str, path: str) -> str:
-    """Who reads needs `read`, who changes something `write`; what is about API tokens and who used them needs `admin`."""
+    """Who reads needs `read`, who changes something `write`; what is about API tokens, their use and the server `admin`."""
     if (method, path) in ADMIN:
         return "admin"
     return CHANGE_NOTHING.get((method, path), "read" if method == "GET" else "write")

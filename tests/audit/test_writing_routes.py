@@ -160,6 +160,9 @@ async def _devices(walk: Walk) -> None:
     async with world.attesting(device) as stream:
         await stream.attest(claims=())
         await walk.call("POST", f"{at}/attest", {}, action="device.attest_asked", target="device", device_id=device.device_id)
+    lost = {"reason": "reported lost"}
+    await walk.call("POST", f"{at}/lock", lost, action="device.locked", target="device", device_id=device.device_id)
+    await walk.call("POST", f"{at}/unlock", {}, action="device.unlocked", target="device", device_id=device.device_id)
     await world.house.store._writer.submit(
         lambda transaction: transaction.connection.execute(update(devices_table).values(key_cloned_at=1.0))
     )

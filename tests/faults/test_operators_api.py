@@ -25,6 +25,8 @@ ROUTES: Final[tuple[tuple[str, str, dict[str, Any] | None, str], ...]] = (  # me
     ("GET", "/devices", None, "read"),
     ("GET", "/rules/export", None, "read"),
     ("GET", "/results", None, "read"),
+    ("GET", "/posture-log", None, "read"),
+    ("GET", "/decisions", None, "read"),
     ("GET", "/decisions/dcn_000000000000000000000000", None, "read"),
     ("GET", "/decisions/dcn_000000000000000000000000/explanation", None, "read"),
     ("POST", "/decisions/explain", {"url": "https://wiki.corp.example/"}, "read"),
@@ -37,6 +39,8 @@ ROUTES: Final[tuple[tuple[str, str, dict[str, Any] | None, str], ...]] = (  # me
     ("POST", "/revisions/999999/rollback", {}, "write"),
     ("POST", f"/devices/{NOBODY}/revoke", {}, "write"),
     ("POST", f"/devices/{NOBODY}/approve", {}, "write"),
+    ("POST", f"/devices/{NOBODY}/lock", {"reason": "lost"}, "write"),
+    ("POST", f"/devices/{NOBODY}/unlock", {}, "write"),
     ("POST", f"/devices/{NOBODY}/clear-clone", {}, "write"),
     ("POST", f"/devices/{NOBODY}/attest", {}, "write"),
     ("POST", "/certificates/nobody/crl", {}, "write"),
@@ -45,6 +49,7 @@ ROUTES: Final[tuple[tuple[str, str, dict[str, Any] | None, str], ...]] = (  # me
     ("POST", "/enrollment-tokens", {}, "write"),
     ("POST", "/service-tokens/nobody/credential", {}, "write"),
     ("GET", "/audit", None, "admin"),
+    ("GET", "/settings", None, "admin"),
     ("GET", "/tokens", None, "admin"),
     ("POST", "/tokens", {"role": "read"}, "admin"),
     ("DELETE", "/tokens/AAAAAAAAAAAAAAAA", None, "admin"),
@@ -126,7 +131,10 @@ async def test_this_list_of_routes_is_whole(tmp_path: Path, pki: Pki) -> None:
     """A new route has to say here who may."""
     async with World.open(tmp_path, pki) as world:
         door = world.house.operators
-        parts = (door.rules, door.devices, door.tokens, door.certificates, door.audit)
+        parts = (
+            *(door.rules, door.decisions, door.devices, door.postures),
+            *(door.tokens, door.certificates, door.audit, door.settings),
+        )
         routers = [part.router(door.authentication) for part in parts]
     served = [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
     assert len(served) == len(ROUTES)

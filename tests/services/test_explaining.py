@@ -19,7 +19,7 @@ DECISION_ID = "x-watchword-decision-id"
 
 
 def explaining(world: World) -> Explaining:
-    return world.house.operators.rules.explaining
+    return world.house.operators.decisions.explaining
 
 
 def outcomes(explained: Any) -> dict[str, str]:

@@ -257,6 +257,61 @@ async def test_a_revocation_denies_before_its_commit_and_closes_the_stream(world
     assert (await world.ask(credential)).reason == "device_revoked"
 
 
+# ---- Locks -------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_lock_denies_before_its_commit_and_unlocking_only_allows_after_its_own(
+    world: World, credential: Credential
+) -> None:
+    device = await world.device("laptop-1", credential)
+    await world.attest(device)
+    held = world.hold("set_device_lock")
+    locking = asyncio.create_task(world.devices.lock(DeviceId(device.device_id), "reported lost"))
+    await held.reached()
+    assert (await world.ask(credential)).reason == "device_locked"
+    held.let_go()
+    await locking
+    assert (await world.ask(credential)).reason == "device_locked"
+    await world.attest(device)  # it goes on attesting, and stays locked
+    assert (await world.ask(credential)).reason == "device_locked"
+    held = world.hold("set_device_lock")
+    unlocking = asyncio.create_task(world.devices.unlock(DeviceId(device.device_id)))
+    await held.reached()
+    assert (await world.ask(credential)).reason == "device_locked"
+    held.let_go()
+    await unlocking
+    assert (await world.ask(credential)).allowed
+
+
+async def test_a_lock_that_the_store_did_not_take_holds_until_it_is_taken_back(world: World, credential: Credential) -> None:
+    device = await world.device("laptop-1", credential)
+    await world.attest(device)
+    device_id = DeviceId(device.device_id)
+    with world.failing("set_device_lock"):
+        with pytest.raises(StoreUnavailableError):
+            await world.devices.lock(device_id, "reported lost")
+        assert (await world.ask(credential)).reason == "device_locked"
+        with pytest.raises(StoreUnavailableError):
+            await world.devices.unlock(device_id)
+    assert (await world.ask(credential)).reason == "device_locked"
+    await world.devices.unlock(device_id)
+    assert (await world.ask(credential)).allowed
+
+
+async def test_locking_what_is_revoked_or_unknown_is_refused_and_locks_nobody(world: World, credential: Credential) -> None:
+    device = await world.device("laptop-1", credential)
+    await world.attest(device)
+    with pytest.raises(NotFoundError):
+        await world.devices.lock(DeviceId("dev_nobody"), "x")
+    with pytest.raises(ConflictError, match="is not locked"):
+        await world.devices.unlock(DeviceId(device.device_id))
+    assert (await world.ask(credential)).allowed
+    await world.devices.revoke(DeviceId(device.device_id))
+    with pytest.raises(ConflictError, match="revoked"):
+        await world.devices.lock(DeviceId(device.device_id), "x")
+    assert (await world.ask(credential)).reason == "device_revoked"
+
+
 async def test_a_revocation_holds_in_memory_though_the_store_did_not_take_it(world: World, credential: Credential) -> None:
     device = await world.device("laptop-1", credential)
     await world.attest(device)

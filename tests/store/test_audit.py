@@ -84,8 +84,10 @@ async def test_a_store_of_before_keeps_its_tokens_and_begins_its_log(tmp_path: P
     await store.close()
     database = tmp_path / "data" / "watchword.db"
     with closing(sqlite3.connect(database)) as connection, connection:
-        for table in ("audit", "revisions", "revision_entries"):
+        for table in ("audit", "revisions", "revision_entries", "posture_log"):
             connection.execute(f"DROP TABLE {table}")
+        for column in ("locked_at", "lock_reason"):
+            connection.execute(f"ALTER TABLE devices DROP COLUMN {column}")
         connection.execute("ALTER TABLE api_tokens DROP COLUMN last_used_at")
         connection.execute("UPDATE alembic_version SET version_num = '0002'")
     migrate(f"sqlite:///{database}")

@@ -23,7 +23,7 @@ from watchword_server.adapters.store_sql.store import SqlStore
 from watchword_server.errors import ConfigurationError, DataDirectoryBusyError, StoreUnavailableError
 
 MIGRATIONS = Path(migrate_module.__file__).parent / "migrations"
-HEAD = "0003"
+HEAD = "0004"
 LATER = f"{int(HEAD) + 1:04}"
 
 _A_LATER_STEP = """

@@ -23,6 +23,7 @@ from watchword_server.core.model import (
     DevicePosture,
     DeviceState,
     KeyFingerprint,
+    Lock,
     PostureResult,
 )
 from watchword_server.errors import StoreUnavailableError
@@ -178,12 +179,17 @@ class PostureCache:
         return await self._bindings.get(key) or ()
 
     def narrow(
-        self, device_id: DeviceId, results: Iterable[PostureResult] = (), *, state: DeviceState | None = None
+        self,
+        device_id: DeviceId,
+        results: Iterable[PostureResult] = (),
+        *,
+        state: DeviceState | None = None,
+        lock: Lock | None = None,
     ) -> Narrowing:
-        """Lets the failed among `results`, or a lock, hold from now on, before their commit. Ended by `settle`; never by time."""
+        """Lets what narrows (failed results, a state, a lock) hold before its commit. Ended by `settle`; never by time."""
         judged = {result.check_id: result for result in results}
         failed = {check_id: result for check_id, result in judged.items() if not result.passed}
-        narrowing = Narrowing(next(self._serials), device_id, failed, frozenset(judged), state)
+        narrowing = Narrowing(next(self._serials), device_id, failed, frozenset(judged), state, lock)
         self._narrowings.setdefault(device_id, {})[narrowing.serial] = narrowing
         self._overlaid.pop(device_id, None)
         return narrowing
@@ -198,8 +204,9 @@ class PostureCache:
         if revision is not None and held is not None:
             results = {check_id: result for check_id, result in held.results.items() if check_id not in narrowing.covers}
             state = None if narrowing.state is not None else held.state
-            if results or state is not None:
-                self._held[narrowing.device_id] = replace(held, results=results, state=state)
+            lock = None if narrowing.lock is not None else held.lock
+            if results or state is not None or lock is not None:
+                self._held[narrowing.device_id] = replace(held, results=results, state=state, lock=lock)
             else:
                 del self._held[narrowing.device_id]
         self._overlaid.pop(narrowing.device_id, None)
@@ -213,9 +220,21 @@ class PostureCache:
         self._drop(narrowing)
         held = self._held.get(narrowing.device_id, narrowing)
         self._held[narrowing.device_id] = replace(
-            narrowing, results={**held.results, **narrowing.results}, state=narrowing.state or held.state
+            narrowing,
+            results={**held.results, **narrowing.results},
+            state=narrowing.state or held.state,
+            lock=narrowing.lock or held.lock,
         )
         self._overlaid.pop(narrowing.device_id, None)
+
+    def release_lock(self, device_id: DeviceId) -> bool:
+        """Ends a lock that is held because its commit failed; False: none was. What else is held stays."""
+        held = self._held.get(device_id)
+        if held is None or held.lock is None:
+            return False
+        self._held[device_id] = replace(held, lock=None)
+        self._overlaid.pop(device_id, None)
+        return True
 
     def _drop(self, narrowing: Narrowing) -> None:
         pending = self._narrowings.get(narrowing.device_id, {})
@@ -266,6 +285,8 @@ class PostureCache:
             results.update(narrowing.results)
             if narrowing.state is not None:
                 device = replace(device, state=narrowing.state)
+            if narrowing.lock is not None:
+                device = replace(device, lock=narrowing.lock)
         overlaid = replace(posture, device=device, results=results)
         self._overlaid[posture.device.id] = (posture, overlaid)
         return overlaid

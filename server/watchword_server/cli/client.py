@@ -4,9 +4,10 @@ import asyncio
 import contextlib
 import importlib
 import io
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, Final
+from urllib.parse import urlencode
 
 import click
 import httpx
@@ -45,6 +46,18 @@ def call(
         return call_or_refuse(data_dir, method, path, body=body, content=content, may_create=may_create)
     except RefusedError as error:
         raise click.ClickException(str(error)) from None
+
+
+def call_pages(data_dir: Path, path: str, name: str, query: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
+    """All items of a list that comes in pages, under `name` in each. Raises `click.ClickException`."""
+    items: list[dict[str, Any]] = []
+    asked: dict[str, str] = {"limit": "1000", **(query or {})}
+    while True:
+        page = call(data_dir, "GET", f"{path}?{urlencode(asked)}")
+        items += page[name]
+        if page["next"] is None:
+            return items
+        asked["after"] = page["next"]
 
 
 def call_or_refuse(

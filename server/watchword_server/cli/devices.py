@@ -5,14 +5,14 @@ from pathlib import Path
 
 import click
 
-from watchword_server.cli.client import call
+from watchword_server.cli.client import call, call_pages
 from watchword_server.cli.options import DATA, JSON
 from watchword_server.cli.tables import table
 
 
 @click.group()
 def devices() -> None:
-    """List, approve and revoke devices; clear what was seen of a second machine."""
+    """List, approve, lock and revoke devices; clear what was seen of a second machine."""
 
 
 @devices.command("list")
@@ -24,14 +24,14 @@ def list_devices(data: Path, *, as_json: bool) -> None:
     \b
     Example:  watchword devices list --json | jq '.[] | select(.connected | not)'
     """
-    found = call(data, "GET", "/api/v1/devices")["devices"]
+    found = call_pages(data, "/api/v1/devices", "devices")
     if as_json:
         click.echo(json.dumps(found))
         return
     for device in found:
         device["clones"] = [*(["device key"] if device["key_cloned_at"] else []), *device["certificate_cloned_with"]]
     of_the_device = ("id", "state", "name", "platform", "serial_number", "key_protection")
-    table((*of_the_device, "connected", "last_seen_at", "passed", "clones"), found)
+    table((*of_the_device, "connected", "last_seen_at", "passed", "lock_reason", "clones"), found)
 
 
 @devices.command()
@@ -58,6 +58,33 @@ def approve(device_id: str, data: Path) -> None:
     """
     call(data, "POST", f"/api/v1/devices/{device_id}/approve", body={})
     click.echo(f"approved {device_id}; its agent attests at its next try, at the latest in half an hour", err=True)
+
+
+@devices.command()
+@click.argument("device_id")
+@click.option("--reason", required=True, help="Why: it is listed with the device, and kept in the audit log.")
+@DATA
+def lock(device_id: str, reason: str, data: Path) -> None:
+    """Deny every request of a device from now on, until it is unlocked. It goes on attesting.
+
+    \b
+    Example:  watchword devices lock dev_0123456789abcdef0123456789abcdef --reason "reported stolen"
+    """
+    call(data, "POST", f"/api/v1/devices/{device_id}/lock", body={"reason": reason})
+    click.echo(f"locked {device_id}", err=True)
+
+
+@devices.command()
+@click.argument("device_id")
+@DATA
+def unlock(device_id: str, data: Path) -> None:
+    """Let what a device proves count again.
+
+    \b
+    Example:  watchword devices unlock dev_0123456789abcdef0123456789abcdef
+    """
+    call(data, "POST", f"/api/v1/devices/{device_id}/unlock", body={})
+    click.echo(f"unlocked {device_id}", err=True)
 
 
 @devices.command("clear-clone")
@@ -96,8 +123,7 @@ def results(data: Path, device: str | None, *, as_json: bool) -> None:
     \b
     Example:  watchword results --device dev_0123456789abcdef0123456789abcdef
     """
-    path = "/api/v1/results" if device is None else f"/api/v1/results?device={device}"
-    found = call(data, "GET", path)["results"]
+    found = call_pages(data, "/api/v1/results", "results", {} if device is None else {"device": device})
     if as_json:
         click.echo(json.dumps(found))
         return

@@ -38,6 +38,8 @@ class Action(StrEnum):
     DEVICE_KEY_ROTATED = "device.key_rotated"
     DEVICE_APPROVED = "device.approved"
     DEVICE_REVOKED = "device.revoked"
+    DEVICE_LOCKED = "device.locked"
+    DEVICE_UNLOCKED = "device.unlocked"
     DEVICE_CLONE_CLEARED = "device.clone_cleared"
     DEVICE_ATTEST_ASKED = "device.attest_asked"
     DEVICE_LEFT = "device.left"

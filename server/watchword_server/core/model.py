@@ -87,6 +87,14 @@ class SeenBoot:
 
 
 @dataclass(frozen=True, slots=True)
+class Lock:
+    """Until an operator unlocks it, every request that a device stands behind is denied; it goes on attesting."""
+
+    at: Instant
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Device:
     """An enrolled device. `serial_number` is the enrollment's; `hostname` the newest one signed.
 
@@ -107,6 +115,7 @@ class Device:
     key_cloned_at: Instant | None = None
     pending_key: DeviceKey | None = None
     pending_until: Instant | None = None
+    lock: Lock | None = None
 
 
 # ---- Checks (in the Cloudflare API: device posture rules) ----------------------------------------------------------------

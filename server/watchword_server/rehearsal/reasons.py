@@ -5,7 +5,7 @@ from typing import Final
 from watchword_server.core.certificates import refusal
 
 # Why what a client presented makes the link to its device invalid.
-LINK_REASONS: Final = refusal.REASONS | {"certificate_cloned", "device_ambiguous"}
+LINK_REASONS: Final = refusal.REASONS | {"certificate_cloned", "device_ambiguous", "device_locked"}
 DECISION_REASONS: Final = LINK_REASONS | {
     "policy_allow", "policy_bypass", "policy_service_auth", "policy_deny", "gateway_block", "no_application", "no_policy_matched",
     "path_ambiguous", "service_token_refused", "fact_unknown", "no_device", "unknown_device", "device_pending", "device_revoked",

@@ -1,4 +1,4 @@
-"""Operators' acts on devices: approve, revoke, clear what was seen of a second machine."""
+"""Operators' acts on devices: approve, revoke, lock, clear what was seen of a second machine."""
 
 import asyncio
 from collections.abc import Sequence
@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import structlog
 
 from watchword_server import events
-from watchword_server.core.model import Device, DeviceId, DeviceState, KeyFingerprint
-from watchword_server.errors import NotFoundError, ServiceError
+from watchword_server.core.model import Device, DeviceId, DeviceState, KeyFingerprint, Lock
+from watchword_server.errors import ConflictError, NotFoundError, ServiceError
 from watchword_server.ports import Clock, DeviceStore, PostureMemory
 from watchword_server.services.connections import Connections, Drain
 from watchword_server.services.rejudging import Rejudging
@@ -62,6 +62,37 @@ class Devices:
         except ServiceError:
             # The device is revoked all the same; others that its key flagged are judged again with their next evidence.
             _log.exception(events.SETTLE_FAILED, key_sha256=key.hex())
+
+    async def lock(self, device_id: DeviceId, reason: str) -> None:
+        """Denies every request of a device from now on, in memory at once, until it is unlocked; it goes on attesting.
+
+        Raises `NotFoundError`, `ConflictError` (revoked), `StoreUnavailableError` (the lock in memory stays).
+        """
+        now = self.clock.now()
+        narrowing = self.memory.narrow(device_id, lock=Lock(now, reason))
+        try:
+            revision = await self.store.set_device_lock(device_id, reason, now=now)
+        except ServiceError:
+            self.memory.hold(narrowing)
+            raise
+        except Exception:  # whatever refused it: the lock was for nothing
+            self.memory.settle(narrowing)
+            raise
+        self.memory.forget_device(device_id, revision=revision)
+        self.memory.settle(narrowing, revision=revision)
+        _log.info(events.DEVICE_LOCKED, device_id=device_id, reason=reason)
+
+    async def unlock(self, device_id: DeviceId) -> None:
+        """Lets what the device proves count again. Raises `NotFoundError`, `ConflictError` (not locked)."""
+        try:
+            revision = await self.store.set_device_lock(device_id, None, now=self.clock.now())
+        except ConflictError:
+            if not self.memory.release_lock(device_id):  # one that the store did not take
+                raise
+        else:
+            self.memory.release_lock(device_id)
+            self.memory.forget_device(device_id, revision=revision)
+        _log.info(events.DEVICE_UNLOCKED, device_id=device_id)
 
     async def clear_key_clone(self, device_id: DeviceId) -> None:
         """Forgets that two machines were seen with the device's key: its claims are judged again, its stream is to begin anew.

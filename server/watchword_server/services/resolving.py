@@ -101,6 +101,8 @@ class Resolver:
         if len(chosen) > 1:
             return _invalid("device_ambiguous", certificate, chosen, common_name=common_name)
         (posture,) = chosen
+        if posture.device.lock is not None:
+            return _invalid("device_locked", certificate, chosen, common_name=common_name)
         return ResolvedDevice(
             Resolution.FOUND,
             "found" if live else _WHY_NOT_LIVE[posture.device.state],

@@ -4,8 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, select, update
+from sqlalchemy import Connection, Row, bindparam, select, tuple_, update
 
+from watchword_server.adapters.store_sql import posture_log
 from watchword_server.adapters.store_sql.codec import decode_boots, decode_result
 from watchword_server.adapters.store_sql.device_keys import NO_PENDING_KEY
 from watchword_server.adapters.store_sql.schema import ChangeKind, devices, meta, results
@@ -21,6 +22,7 @@ from watchword_server.core.model import (
     Instant,
     KeyAlgorithm,
     KeyProtection,
+    Lock,
     PostureResult,
 )
 from watchword_server.errors import ConflictError, NotFoundError
@@ -49,6 +51,24 @@ def all_postures(connection: Connection) -> Sequence[DevicePosture]:
     return [DevicePosture(device_from_row(row), _by_check(found.get(row.id, ())), as_of) for row in rows]
 
 
+def page(connection: Connection, *, after: DeviceId | None, limit: int, without_revoked: bool = False) -> Sequence[DevicePosture]:
+    """The next devices with their results, by time of enrollment."""
+    wanted = select(devices).order_by(devices.c.enrolled_at, devices.c.id).limit(limit)
+    if without_revoked:
+        wanted = wanted.where(devices.c.state != DeviceState.REVOKED.value)
+    if after is not None:
+        last = find(connection, after)
+        if last is None:
+            raise NotFoundError(f"no device `{after}` to go on after")
+        wanted = wanted.where(tuple_(devices.c.enrolled_at, devices.c.id) > tuple_(last.enrolled_at, after))
+    as_of, rows = revision(connection), connection.execute(wanted).all()
+    found: dict[DeviceId, list[PostureResult]] = {}
+    of_these = select(results.c.device_id, results.c.result).where(results.c.device_id.in_([row.id for row in rows]))
+    for device_id, result in connection.execute(of_these).all():
+        found.setdefault(device_id, []).append(decode_result(result))
+    return [DevicePosture(device_from_row(row), _by_check(found.get(row.id, ())), as_of) for row in rows]
+
+
 def set_state(transaction: WriteTransaction, device_id: DeviceId, state: DeviceState, *, now: Instant) -> int:
     """Approves a pending device, revokes any that is not revoked yet."""
     device = find(transaction.connection, device_id)
@@ -62,9 +82,30 @@ def set_state(transaction: WriteTransaction, device_id: DeviceId, state: DeviceS
         case _:
             raise ConflictError(f"device `{device_id}` is {device.state}: it does not become {state}")
     transaction.connection.execute(update(devices).where(devices.c.id == device_id).values(state=state.value, **NO_PENDING_KEY))
+    if state is DeviceState.REVOKED:
+        posture_log.end_all(transaction.connection, device_id, at=now)
     revision = transaction.changed(ChangeKind.DEVICE, device_id, at=now)
     action = Action.DEVICE_REVOKED if state is DeviceState.REVOKED else Action.DEVICE_APPROVED
     transaction.recorded(action, _target(device), at=now)
+    return revision
+
+
+def set_lock(transaction: WriteTransaction, device_id: DeviceId, reason: str | None, *, now: Instant) -> int:
+    """Locks a device, or unlocks it (`reason` None). A locked one may be locked again, with another reason."""
+    device = find(transaction.connection, device_id)
+    if device is None:
+        raise NotFoundError(f"no device `{device_id}`")
+    if device.state is DeviceState.REVOKED:
+        raise ConflictError(f"device `{device_id}` is revoked, which is final: it is neither locked nor unlocked")
+    if reason is None and device.lock is None:
+        raise ConflictError(f"device `{device_id}` is not locked")
+    values = {"locked_at": None if reason is None else now, "lock_reason": reason}
+    transaction.connection.execute(update(devices).where(devices.c.id == device_id).values(**values))
+    revision = transaction.changed(ChangeKind.DEVICE, device_id, at=now)
+    if reason is None:
+        transaction.recorded(Action.DEVICE_UNLOCKED, _target(device), at=now)
+    else:
+        transaction.recorded(Action.DEVICE_LOCKED, _target(device), at=now, details={"reason": reason})
     return revision
 
 
@@ -105,6 +146,7 @@ def device_from_row(row: Row[Any]) -> Device:
         key_cloned_at=None if row.key_cloned_at is None else Instant(row.key_cloned_at),
         pending_key=_pending_key(row),
         pending_until=None if row.pending_until is None else Instant(row.pending_until),
+        lock=None if row.locked_at is None else Lock(Instant(row.locked_at), row.lock_reason),
     )
 
 
@@ -135,6 +177,7 @@ def _revoke_others_with_serial_number(transaction: WriteTransaction, device: Dev
         .returning(devices.c.id, devices.c.hostname)
     )
     for other_id, hostname in replaced.all():
+        posture_log.end_all(transaction.connection, other_id, at=now)
         transaction.changed(ChangeKind.DEVICE, other_id, at=now)
         target = Target("device", other_id, hostname)
         transaction.recorded(Action.DEVICE_REVOKED, target, at=now, details={"replaced_by": device.id})

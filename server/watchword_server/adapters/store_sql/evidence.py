@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import ColumnElement, Connection, bindparam, delete, exists, or_, select, update
 
+from watchword_server.adapters.store_sql import posture_log
 from watchword_server.adapters.store_sql.bindings import end_all, follow
 from watchword_server.adapters.store_sql.codec import (
     decode_claim,
@@ -65,6 +66,7 @@ def commit_evidence(transaction: WriteTransaction, commit: EvidenceCommit) -> in
     if commit.leaves:
         transaction.connection.execute(delete(results).where(results.c.device_id == commit.device_id))
         end_all(transaction, commit.device_id, at=commit.seen_at)
+        posture_log.end_all(transaction.connection, commit.device_id, at=commit.seen_at)
     for judged in commit.judged:
         _ROWS.put(
             transaction.connection,
@@ -80,6 +82,7 @@ def commit_evidence(transaction: WriteTransaction, commit: EvidenceCommit) -> in
             },
         )
         follow(transaction, commit.device_id, judged, ended_at=commit.seen_at)
+        posture_log.add(transaction.connection, commit.device_id, judged.result)
     revision = transaction.changed(ChangeKind.DEVICE, commit.device_id, at=commit.seen_at)
     _record(transaction, commit)
     return revision
@@ -112,6 +115,7 @@ def commit_rejudged(transaction: WriteTransaction, rejudged: Sequence[Rejudgemen
         }
         if transaction.connection.execute(_REJUDGE, values).rowcount == 1:
             follow(transaction, device_id, judged, ended_at=evaluated_at)
+            posture_log.add(transaction.connection, device_id, judged.result)
             transaction.changed(ChangeKind.DEVICE, device_id, at=evaluated_at)
     return transaction.revision
 

@@ -90,6 +90,8 @@ devices: Final = Table(
     Column("pending_algorithm", Text),
     Column("pending_key_protection", Text),  # NULL here as well: not told
     Column("pending_until", Double),
+    Column("locked_at", Double),  # with the next, or NULL as it is
+    Column("lock_reason", Text),
     UniqueConstraint("key_id"),
     Index("ix_devices_serial_number", "serial_number"),
     Index("uq_devices_pending_key_id", "pending_key_id", unique=True),
@@ -149,6 +151,35 @@ results: Final = Table(
     Index("ix_results_proven_certificate", "proven_certificate"),
     Index("ix_results_proven_key", "proven_key"),
     Index("ix_results_certificate_serial", "certificate_serial"),
+)
+
+# What the checks of each device came to, and from when until when. Results that say the same, one after the other, are one row.
+posture_log: Final = Table(
+    "posture_log",
+    metadata,
+    Column("number", BigInteger().with_variant(Integer(), "sqlite"), primary_key=True),  # in the order of arrival
+    Column("device_id", Text, nullable=False),  # no foreign key, nor is the next: the log outlives both
+    Column("check_id", Text, nullable=False),
+    Column("passed", Boolean, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("digest", LargeBinary, nullable=False),  # SHA-256 of what makes two results say the same
+    Column("since", Double, nullable=False),  # when it was first judged so
+    Column("last_at", Double, nullable=False),  # and last
+    Column("evaluations", BigInteger, nullable=False),
+    Column("evidence_at", Double, nullable=False),  # of the last, as `expires_at` is
+    Column("expires_at", Double),
+    Column("ended_at", Double),  # when another took its place, or the device left; NULL: it is the newest
+    Column("body", Text, nullable=False),  # JSON: the rest of the first result
+    Index("ix_posture_log_device_id_check_id", "device_id", "check_id"),
+    Index("ix_posture_log_last_at", "last_at"),
+    Index(
+        "uq_posture_log_newest",
+        "device_id",
+        "check_id",
+        unique=True,
+        sqlite_where=text("ended_at IS NULL"),
+        postgresql_where=text("ended_at IS NULL"),
+    ),
 )
 
 # Which device ever proved which certificate. Rows stay when the proof ends.

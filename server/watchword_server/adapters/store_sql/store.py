@@ -22,6 +22,7 @@ from watchword_server.adapters.store_sql import (
     history,
     migrate,
     ocsp_revocations,
+    posture_log,
     revisions,
     revocation_lists,
     rules,
@@ -54,6 +55,8 @@ from watchword_server.ports import (
     DeviceStore,
     EvidenceCommit,
     KeyRotationCommit,
+    PostureEntry,
+    PostureQuery,
     Rejudgement,
     Retention,
     RevocationStore,
@@ -179,6 +182,10 @@ class SqlStore(DeviceStore, RuleStore, RevocationStore, TokenStore, AuditStore):
         """See `DeviceStore`. Approves only what is pending; a device in the wanted state already is a `ConflictError`."""
         return await self._writer.submit(partial(devices.set_state, device_id=device_id, state=state, now=now))
 
+    async def set_device_lock(self, device_id: DeviceId, reason: str | None, *, now: Instant) -> int:
+        """See `DeviceStore`."""
+        return await self._writer.submit(partial(devices.set_lock, device_id=device_id, reason=reason, now=now))
+
     async def clear_key_clone(self, device_id: DeviceId, *, now: Instant) -> int:
         """See `DeviceStore`."""
         return await self._writer.submit(partial(devices.clear_key_clone, device_id=device_id, now=now))
@@ -186,6 +193,20 @@ class SqlStore(DeviceStore, RuleStore, RevocationStore, TokenStore, AuditStore):
     async def devices(self) -> Sequence[DevicePosture]:
         """See `DeviceStore`."""
         return await self._reader.run(devices.all_postures)
+
+    async def devices_page(self, *, after: DeviceId | None, limit: int, without_revoked: bool = False) -> Sequence[DevicePosture]:
+        """See `DeviceStore`."""
+        return await self._reader.run(partial(devices.page, after=after, limit=limit, without_revoked=without_revoked))
+
+    # ---- The posture log ------------------------------------------------------------------------------------------------
+
+    async def posture_entries(self, query: PostureQuery) -> Sequence[PostureEntry]:
+        """See `PostureLogStore`."""
+        return await self._reader.run(partial(posture_log.entries, query=query))
+
+    async def trim_posture_log(self, *, rows: int, older_than: Instant) -> None:
+        """See `PostureLogStore`."""
+        await self._writer.submit(lambda transaction: posture_log.trim(transaction.connection, rows=rows, older_than=older_than))
 
     # ---- Rules ----------------------------------------------------------------------------------------------------------
 

@@ -13,9 +13,12 @@ from watchword_server.doors.cloudflare.failures import failure
 from watchword_server.doors.operators.audit import AuditRoutes
 from watchword_server.doors.operators.authentication import Authentication
 from watchword_server.doors.operators.certificates import CertificateRoutes, is_list_upload
+from watchword_server.doors.operators.decisions import DecisionRoutes
 from watchword_server.doors.operators.devices import DeviceRoutes
 from watchword_server.doors.operators.failures import add_error_handlers, error_response, refusal
+from watchword_server.doors.operators.postures import PostureRoutes
 from watchword_server.doors.operators.rules import RuleRoutes
+from watchword_server.doors.operators.settings import SettingsRoutes
 from watchword_server.doors.operators.tokens import TokenRoutes
 from watchword_server.errors import WatchwordError
 from watchword_server.services.connections import Connections
@@ -31,6 +34,9 @@ class OperatorsDoor:
 
     authentication: Authentication
     rules: RuleRoutes
+    decisions: DecisionRoutes
+    postures: PostureRoutes
+    settings: SettingsRoutes
     devices: DeviceRoutes
     tokens: TokenRoutes
     certificates: CertificateRoutes
@@ -50,7 +56,16 @@ class OperatorsDoor:
         self.app.add_api_route("/livez", self.live, methods=["GET"])
         self.app.add_api_route("/readyz", self.ready, methods=["GET"])
         self.app.add_api_route("/metrics", self.scrape, methods=["GET"])
-        for routes in (self.rules, self.devices, self.tokens, self.certificates, self.audit):
+        for routes in (
+            self.rules,
+            self.decisions,
+            self.devices,
+            self.postures,
+            self.tokens,
+            self.certificates,
+            self.audit,
+            self.settings,
+        ):
             self.app.include_router(routes.router(self.authentication))
         self.app.mount(PREFIX, self.cloudflare.app)
 

@@ -1,24 +1,19 @@
 """The audit log, and revisions of the rules: what each did, and the way back to one."""
 
-import datetime as dt
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import APIRouter, Depends, Path
 from pydantic import BaseModel, ConfigDict
 
 from watchword_server.core.audit import Actor
-from watchword_server.core.model import Instant
 from watchword_server.core.revisions import EntryChange, Revision, State
 from watchword_server.core.times import rfc3339
 from watchword_server.doors.operators.authentication import Authentication
+from watchword_server.doors.operators.queries import Limit, Number, Text, Time, instant_of
 from watchword_server.ports import AuditQuery, AuditStore, RuleStore
 from watchword_server.services.rules import Rules
 
-_Number = Annotated[int | None, Query(ge=0, le=(1 << 62))]
-_Limit = Annotated[int, Query(ge=1, le=1000)]
-_Text = Annotated[str | None, Query(min_length=1, max_length=255)]
-_Time = Annotated[dt.datetime | None, Query()]
 _RevisionNumber = Annotated[int, Path(ge=1, le=(1 << 62))]
 
 
@@ -51,14 +46,14 @@ class AuditRoutes:
 
     async def records(
         self,
-        limit: _Limit = 100,
-        before: _Number = None,
-        after: _Number = None,
-        actor: _Text = None,
-        action: _Text = None,
-        target: _Text = None,
-        since: _Time = None,
-        until: _Time = None,
+        limit: Limit = 100,
+        before: Number = None,
+        after: Number = None,
+        actor: Text = None,
+        action: Text = None,
+        target: Text = None,
+        since: Time = None,
+        until: Time = None,
     ) -> dict[str, object]:
         """Records of the audit log, the newest first; with `after`, the oldest first. `next` is what to ask with for more."""
         query = AuditQuery(
@@ -68,15 +63,15 @@ class AuditRoutes:
             actor=actor,
             action=action,
             target=target,
-            since=_instant(since),
-            until=_instant(until),
+            since=instant_of(since),
+            until=instant_of(until),
         )
         found = await self.audit.audit_records(query)
         head = await self.audit.audit_head()
         more = found[-1]["number"] if len(found) == limit else None
         return {"records": list(found), "next": more, "head": {"number": head.number, "hash": head.hash}}
 
-    async def revisions(self, limit: _Limit = 100, before: _Number = None) -> dict[str, object]:
+    async def revisions(self, limit: Limit = 100, before: Number = None) -> dict[str, object]:
         """Changes of the rules, the newest first. `next` is the `before` to ask with for more."""
         found = await self.store.revisions(before=before, limit=limit)
         more = found[-1].number if len(found) == limit else None
@@ -91,11 +86,6 @@ class AuditRoutes:
         """Makes the rules what they were as of a revision: a change like any other, and a revision of its own."""
         applied = await self.rules.roll_back(number, dry_run=body.dry_run)
         return {"revision": applied.revision, "changes": list(applied.plan.summary), "changed": applied.changed}
-
-
-def _instant(time: dt.datetime | None) -> Instant | None:
-    """Without a zone: UTC."""
-    return None if time is None else Instant((time if time.tzinfo else time.replace(tzinfo=dt.UTC)).timestamp())
 
 
 def _revision(revision: Revision) -> dict[str, Any]:

@@ -1,16 +1,17 @@
 """Devices and their results."""
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
+from pydantic import BaseModel, ConfigDict, Field
 
 from watchword_server.core.audit import Action, Target
 from watchword_server.core.model import Check, DeviceId, DevicePosture, DeviceState, Instant, KeyFingerprint, PostureResult
 from watchword_server.core.times import rfc3339
 from watchword_server.doors.operators.authentication import Authentication
+from watchword_server.doors.operators.queries import Limit, Text
 from watchword_server.errors import NotFoundError
 from watchword_server.ports import Clock, DeviceStore
 from watchword_server.services.auditing import Auditing
@@ -18,6 +19,14 @@ from watchword_server.services.connections import AttestNow, Connections
 from watchword_server.services.devices import Devices
 from watchword_server.services.judging import is_live
 from watchword_server.services.rules_in_force import RulesInForce
+
+
+class LockRequest(BaseModel):
+    """`reason` is for operators: it is listed with the device and kept in the audit log."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,17 +47,20 @@ class DeviceRoutes:
         router.add_api_route("/devices", self.list, methods=["GET"], dependencies=[read])
         router.add_api_route("/devices/{device_id}/revoke", self.revoke, methods=["POST"], dependencies=[write])
         router.add_api_route("/devices/{device_id}/approve", self.approve, methods=["POST"], dependencies=[write])
+        router.add_api_route("/devices/{device_id}/lock", self.lock, methods=["POST"], dependencies=[write])
+        router.add_api_route("/devices/{device_id}/unlock", self.unlock, methods=["POST"], dependencies=[write])
         router.add_api_route("/devices/{device_id}/clear-clone", self.clear_clone, methods=["POST"], dependencies=[write])
         router.add_api_route("/devices/{device_id}/attest", self.attest, methods=["POST"], dependencies=[write])
         router.add_api_route("/results", self.results, methods=["GET"], dependencies=[read])
         return router
 
-    async def list(self) -> dict[str, object]:
-        """Every device with what it passes now."""
+    async def list(self, limit: Limit = 100, after: Text = None) -> dict[str, object]:
+        """Devices with what they pass now, by time of enrollment. `next` is the `after` to ask with for more."""
         connected = {connection.device.id for connection in self.connections}
-        postures = await self.store.devices()
-        holders = _holders(postures, now=self.clock.now())
-        return {"devices": [self._device(posture, connected, holders) for posture in postures]}
+        postures = await self.store.devices_page(after=_device_id(after), limit=limit)
+        holders = await self._holders(postures)
+        devices = [self._device(posture, connected, holders) for posture in postures]
+        return {"devices": devices, "next": _next(postures, limit)}
 
     async def revoke(self, device_id: str) -> dict[str, str]:
         """Ends a device for good."""
@@ -59,6 +71,16 @@ class DeviceRoutes:
         """Lets a pending device attest."""
         await self.devices.approve(DeviceId(device_id))
         return {"id": device_id, "state": "active"}
+
+    async def lock(self, device_id: str, body: LockRequest) -> dict[str, object]:
+        """Denies every request of a device until it is unlocked."""
+        await self.devices.lock(DeviceId(device_id), body.reason)
+        return {"id": device_id, "lock_reason": body.reason}
+
+    async def unlock(self, device_id: str) -> dict[str, object]:
+        """Lets what a device proves count again."""
+        await self.devices.unlock(DeviceId(device_id))
+        return {"id": device_id, "lock_reason": None}
 
     async def clear_clone(self, device_id: str) -> dict[str, object]:
         """Forgets that two machines were seen with its key."""
@@ -75,16 +97,34 @@ class DeviceRoutes:
                 return {"id": device_id, "asked": True}
         raise NotFoundError(f"`{device_id}` is not connected")
 
-    async def results(self, device: str | None = None) -> dict[str, object]:
-        """The newest result of each check, of one device or of all that are not revoked."""
-        everybody = await self.store.devices()
+    async def results(self, device: Text = None, limit: Limit = 100, after: Text = None) -> dict[str, object]:
+        """The newest result of each check, of one device or of all that are not revoked.
+
+        Of so many devices as `limit` says; `next` is the `after` to ask with for those of more.
+        """
         if device is None:
-            postures = [posture for posture in everybody if posture.device.state is not DeviceState.REVOKED]
+            postures = await self.store.devices_page(after=_device_id(after), limit=limit, without_revoked=True)
+            more = _next(postures, limit)
         else:
-            postures = [posture for posture in everybody if posture.device.id == device]
-            if not postures:
+            posture = await self.store.posture(DeviceId(device))
+            if posture is None:
                 raise NotFoundError(f"no device `{device}`: `watchword devices list` shows them")
-        return {"results": [result for posture in postures for result in self._results(posture)]}
+            postures, more = [posture], None
+        return {"results": [result for posture in postures for result in self._results(posture)], "next": more}
+
+    async def _holders(self, postures: Iterable[DevicePosture]) -> dict[KeyFingerprint, set[DeviceId]]:
+        """The active devices that prove each key of these devices' certificates now."""
+        holders: dict[KeyFingerprint, set[DeviceId]] = {}
+        now = self.clock.now()
+        for key in {result.proven_key for posture in postures for result in posture.results.values()} - {None}:
+            if key is not None:
+                bindings, _ = await self.store.bindings(key)
+                holders[key] = {
+                    binding.device_id
+                    for binding in bindings
+                    if binding.device_state is DeviceState.ACTIVE and is_live(binding.proven_until, now)
+                }
+        return holders
 
     def _device(
         self, posture: DevicePosture, connected: set[DeviceId], holders: Mapping[KeyFingerprint, set[DeviceId]]
@@ -104,6 +144,8 @@ class DeviceRoutes:
             "enrolled_at": rfc3339(device.enrolled_at),
             "last_seen_at": rfc3339(device.last_seen_at),
             "key_cloned_at": rfc3339(device.key_cloned_at),
+            "locked_at": None if device.lock is None else rfc3339(device.lock.at),
+            "lock_reason": None if device.lock is None else device.lock.reason,
             "certificate_cloned_with": sorted(sharing - {device.id}),
             "connected": device.id in connected,
             "passed": sorted(result["check"] for result in self._results(posture) if result["standing"] == "passed"),
@@ -118,14 +160,12 @@ class DeviceRoutes:
         ]
 
 
-def _holders(postures: Iterable[DevicePosture], *, now: Instant) -> dict[KeyFingerprint, set[DeviceId]]:
-    """The active devices that prove each key now."""
-    holders: dict[KeyFingerprint, set[DeviceId]] = defaultdict(set)
-    for posture in postures:
-        for result in posture.results.values():
-            if posture.device.state is DeviceState.ACTIVE and result.proven_key is not None and is_live(result.expires_at, now):
-                holders[result.proven_key].add(posture.device.id)
-    return holders
+def _device_id(text: str | None) -> DeviceId | None:
+    return None if text is None else DeviceId(text)
+
+
+def _next(postures: Sequence[DevicePosture], limit: int) -> DeviceId | None:
+    return postures[-1].device.id if len(postures) == limit else None
 
 
 def _result(posture: DevicePosture, check: Check, result: PostureResult, *, now: Instant) -> dict[str, Any]:
