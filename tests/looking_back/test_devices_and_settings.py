@@ -46,3 +46,9 @@ async def test_the_settings_in_effect_are_told_to_admins(office: Office) -> None
     assert told["settings"]["history"]["posture_days"] == settings.history.posture_days
     assert told["account_id"] == office.world.house.account_id
     assert told["set"] == ["cache.load_deadline_seconds"]
+
+
+async def test_an_enrollment_token_is_bound_to_a_serial_number_or_refused(office: Office) -> None:
+    for text in (" ", "\u00e4", "${serial_number}", "a\u0000", ""):
+        answer = await office.call("POST", "/api/v1/enrollment-tokens", {"serial_number": text}, token=office.tokens["write"])
+        assert answer.status_code == 400, text

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from fastapi import FastAPI, Request, Response
+from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from watchword_server.adapters.metrics import Metrics
@@ -15,7 +16,7 @@ from watchword_server.doors.operators.authentication import Authentication
 from watchword_server.doors.operators.certificates import CertificateRoutes, is_list_upload
 from watchword_server.doors.operators.decisions import DecisionRoutes
 from watchword_server.doors.operators.devices import DeviceRoutes
-from watchword_server.doors.operators.failures import add_error_handlers, error_response, refusal
+from watchword_server.doors.operators.failures import FAILURES, add_error_handlers, error_response, refusal
 from watchword_server.doors.operators.postures import PostureRoutes
 from watchword_server.doors.operators.rules import RuleRoutes
 from watchword_server.doors.operators.settings import SettingsRoutes
@@ -49,13 +50,21 @@ class OperatorsDoor:
     app: FastAPI = field(init=False)
 
     def __post_init__(self) -> None:
-        self.app = FastAPI(title="Watchword", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
+        self.app = FastAPI(
+            title="Watchword",
+            version="1",
+            docs_url=None,
+            redoc_url=None,
+            openapi_url="/api/v1/openapi.json",
+            redirect_slashes=False,
+            responses=FAILURES,
+        )
         add_error_handlers(self.app)
         self.app.middleware("http")(self._from_somebody)
         self.app.middleware("http")(_bounded)  # the last one added is the first one asked
         self.app.add_api_route("/livez", self.live, methods=["GET"])
         self.app.add_api_route("/readyz", self.ready, methods=["GET"])
-        self.app.add_api_route("/metrics", self.scrape, methods=["GET"])
+        self.app.add_api_route("/metrics", self.scrape, methods=["GET"], response_class=PlainTextResponse)
         for routes in (
             self.rules,
             self.decisions,
@@ -102,13 +111,15 @@ async def _bounded(request: Request, call_next: Callable[[Request], Awaitable[Re
     """No body without a stated, bounded length; no answer in a cache."""
     length = request.headers.get("content-length", "0" if request.method in {"GET", "DELETE", "HEAD"} else "")
     response: Response
-    in_envelope = request.url.path.startswith(PREFIX)
+    in_envelope = request.scope["path"].startswith(PREFIX)
     if not (length.isascii() and length.isdecimal() and len(length) <= _MAX_LENGTH_DIGITS):
         told = "send a Content-Length"
         response = failure(411, told) if in_envelope else error_response(411, "length_required", told)
     elif int(length) > _MAX_BODY and not is_list_upload(request):  # a list is not read into memory, and counted on its way
         told = f"a body is at most {_MAX_BODY} bytes"
         response = failure(413, told) if in_envelope else error_response(413, "body_too_large", told)
+    elif in_envelope and "\n" in request.scope["path"]:  # no route has it, and the mount would not either
+        response = failure(404, "there is no such path")
     else:
         response = await call_next(request)
     response.headers["Cache-Control"] = "no-store"

@@ -1,17 +1,56 @@
 """Errors as the API tells them: a code, a message, and for a document every problem with its path."""
 
-from typing import Any
+from typing import Any, Final
 
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from watchword_server import events
 from watchword_server.doors.operators.authentication import ForbiddenError
 from watchword_server.doors.status import http_status
 from watchword_server.errors import ConfigurationError, RateLimitedError, WatchwordError
+
+
+class ErrorProblem(BaseModel):
+    """One thing that is wrong, and where: the path into the body, or `query` or `path` and a parameter's name."""
+
+    path: list[str | int]
+    message: str
+    excerpt: list[str] = []
+
+
+class Error(BaseModel):
+    """`code` is for programs (docs/reasons.md), `message` for people."""
+
+    code: str
+    message: str
+    problems: list[ErrorProblem]
+
+
+class ErrorAnswer(BaseModel):
+    """What every failure is answered with."""
+
+    error: Error
+
+
+FAILURES: Final[dict[int | str, dict[str, Any]]] = {
+    status: {"model": ErrorAnswer, "description": words}
+    for status, words in {
+        400: "not as it has to be: each problem with its place",
+        401: "no token, or one that is not valid",
+        403: "a token that may not do this",
+        404: "there is no such thing",
+        409: "it does not fit what is there",
+        411: "without a Content-Length",
+        413: "too large",
+        429: "too many wrong tokens, or too much at once",
+        503: "the store does not take it: try again",
+    }.items()
+}
 
 _log = structlog.get_logger(__name__)
 

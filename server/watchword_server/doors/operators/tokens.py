@@ -4,10 +4,12 @@ A secret is in one answer, the one that made it.
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from fastapi import APIRouter, Depends
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from watchword_server.core.enrollment import normal_serial_number
 from watchword_server.core.model import DeviceId
 from watchword_server.core.times import rfc3339
 from watchword_server.doors.operators.authentication import Authentication
@@ -16,6 +18,13 @@ from watchword_server.services.rules_in_force import RulesInForce
 from watchword_server.services.service_tokens import ServiceTokens
 from watchword_server.services.token_uses import TokenUses
 from watchword_server.services.tokens import Tokens
+
+
+def _serial_number(text: str) -> str:
+    """Raises `ValueError`: of what is none, a token would be bound to nothing."""
+    if normal_serial_number(text) is None:
+        raise ValueError("a serial number is not blank")
+    return text
 
 
 class _Body(BaseModel):
@@ -28,7 +37,7 @@ class EnrollmentTokenRequest(_Body):
     max_uses: int = Field(1, ge=1, le=100_000)
     expires_in_seconds: int = Field(3600, ge=1, le=366 * 86_400)
     needs_approval: bool = False
-    serial_number: str | None = Field(None, min_length=1, max_length=255)
+    serial_number: Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_serial_number)] | None = None
     platform: str | None = Field(None, pattern="^(linux|windows|mac)$")
     device_id: str | None = Field(None, min_length=1, max_length=128)
 
