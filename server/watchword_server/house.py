@@ -14,6 +14,7 @@ from watchword_server.adapters import decision_file
 from watchword_server.adapters.cache import CacheLimits, PostureCache
 from watchword_server.adapters.clock import SystemClock
 from watchword_server.adapters.json_lines import JsonLinesLog, LogLimits
+from watchword_server.adapters.key_encryption import KeyEncryption
 from watchword_server.adapters.metrics import Metrics
 from watchword_server.adapters.ocsp_client import OcspClient
 from watchword_server.adapters.revocation_reader import RevocationReader
@@ -265,6 +266,8 @@ class House:
         failed_logins = TokenBuckets(limits.failed_logins_per_second, limits.failed_logins_burst, timer)
         authentication = Authentication(store, clock, failed_logins, auditing, uses)
         acts_on_devices = Devices(store, memory, rejudging, in_force, connections, clock)
+        key_file = settings.operators.key_encryption_key_file
+        seal = None if key_file is None else KeyEncryption.read(key_file).seal
         account_id = settings.operators.account_id or identity.account_id
         house = cls(
             settings=settings,
@@ -302,7 +305,7 @@ class House:
                 tokens=TokenRoutes(tokens, store, clock, ServiceTokens(rules, clock, secrets.token_bytes), in_force, uses),
                 certificates=CertificateRoutes(lists, sources, in_force, auditing),
                 audit=AuditRoutes(store, store, rules),
-                cloudflare=CloudflareDoor(authentication, rules, store, acts_on_devices, account_id),
+                cloudflare=CloudflareDoor(authentication, rules, store, acts_on_devices, account_id, seal),
                 in_force=in_force,
                 connections=connections,
                 metrics=metrics,

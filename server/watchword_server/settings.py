@@ -80,6 +80,10 @@ class OperatorsListener(Listener):
     account_id: Annotated[str, Field(pattern="^[A-Za-z0-9_-]{1,64}$")] | None = Field(
         None, description="the `account_id` of the Cloudflare API here; unset: the one made with the data directory"
     )
+    key_encryption_key_file: Path | None = Field(
+        None,
+        description="file of keys (64 hexadecimal digits a line): uploaded private keys are encrypted under it; unset: refused",
+    )
 
 
 class Limits(_Group):

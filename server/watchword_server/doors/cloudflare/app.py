@@ -43,6 +43,7 @@ class CloudflareDoor:
     store: DeviceStore
     devices: Devices
     account_id: str
+    seal: Callable[[bytes, bytes], str] | None = None  # what encrypts private keys
     app: FastAPI = field(init=False)
 
     def __post_init__(self) -> None:
@@ -63,7 +64,7 @@ class CloudflareDoor:
         verify = "/accounts/{account_id}/tokens/verify"
         self.app.add_api_route(verify, self.verify, methods=["GET"], dependencies=[*read, *of_account], response_model=one)
         for made in (
-            certificates.routes(self.rules, self.authentication),
+            certificates.routes(self.rules, self.authentication, self.seal),
             posture.routes(self.rules, self.authentication),
             access.routes(self.rules, self.authentication),
             gateway.routes(self.rules, self.authentication),

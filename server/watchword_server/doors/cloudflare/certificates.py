@@ -1,10 +1,14 @@
 """mTLS certificates: what client certificates have to be signed by. They never change: there is no replacing."""
 
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, padding
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse
 from pydantic import Field
@@ -22,6 +26,7 @@ from watchword_server.ports import StoredObject
 from watchword_server.services.rules import Rules
 
 _UPLOADED: Final = "custom"
+_SEALED: Final = "private_key_sealed"  # core.revisions keeps it out of revisions
 
 
 class CertificateRequest(Body):
@@ -30,21 +35,20 @@ class CertificateRequest(Body):
     ca: bool
     certificates: str = Field(description="PEM; the one that signs the client certificates comes first")
     name: str | None = None
-    private_key: str | None = Field(None, description="refused: nothing here needs it")
+    private_key: str | None = Field(None, description="kept encrypted, if the server has a key-encryption key; never told")
 
 
+@dataclass(slots=True)
 class Certificates:
-    """See `Kind`."""
+    """See `Kind`. `seal` encrypts a private key, bound to its certificate's fingerprint; None: there is nothing to do it with."""
 
+    seal: Callable[[bytes, bytes], str] | None = None
     section = Section.CERTIFICATES
 
     def entry(self, wire: Wire, book: RuleBook, before: StoredObject | None) -> tuple[str, Wire]:  # noqa: ARG002
         """See `Kind`."""
-        if wire.get("private_key"):
-            raise _problem(
-                "private_key",
-                "`private_key` is not taken: there is no key-encryption key to keep it under, and nothing here needs it",
-            )
+        if _SEALED in wire:
+            raise _problem(_SEALED, f"`{_SEALED}` is what this server makes of a `private_key`: leave it out")
         if not wire["ca"]:
             raise _problem("ca", "`ca: false`: only certificates that sign client certificates are of use here, upload the CA's")
         pem = wire["certificates"].replace("\\n", "\n") if "\n" not in wire["certificates"] else wire["certificates"]
@@ -53,12 +57,40 @@ class Certificates:
         except ValueError as error:
             raise _problem("certificates", f"`certificates` {error}") from error
         name = wire.get("name") or f"certificate-{signing.fingerprint.hex()[:16]}"  # whoever repeats the upload repeats the name
-        return name, {"pem": pem}
+        return name, {
+            "api": {
+                **{key: value for key, value in wire.items() if key != "private_key"},
+                **self._sealed(wire, signing.x509, signing.fingerprint),
+            },
+            "pem": pem,
+        }
+
+    def _sealed(self, wire: Wire, certificate: x509.Certificate, fingerprint: bytes) -> Wire:
+        text = wire.get("private_key")
+        if not text:
+            return {}
+        if self.seal is None:
+            raise _problem(
+                "private_key",
+                "`private_key` is not taken: there is no key-encryption key to keep it under; leave it out (nothing here needs"
+                " it), or set `operators.key_encryption_key_file`",
+            )
+        pem = text.replace("\\n", "\n") if "\n" not in text else text
+        try:
+            key = load_pem_private_key(pem.encode(), password=None)
+            public, encoding = key.public_key(), (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+            belongs = public.public_bytes(*encoding) == certificate.public_key().public_bytes(*encoding)
+        except (ValueError, TypeError, UnsupportedAlgorithm):
+            words = "`private_key` cannot be read: give it in PEM, not encrypted"
+            raise _problem("private_key", words) from None  # whatever it was, it is not repeated
+        if not belongs:
+            raise _problem("private_key", "`private_key` belongs to another certificate than the first of `certificates`")
+        return {_SEALED: self.seal(pem.encode(), fingerprint)}
 
     def told(self, stored: StoredObject) -> Wire:
         """See `Kind`."""
         api = stored.body.get("api")
-        sent = api if isinstance(api, dict) else {}
+        sent = {key: value for key, value in api.items() if key != _SEALED} if isinstance(api, dict) else {}
         pem = str(stored.body["pem"])
         certificate = read_bundle(pem).signing.x509
         found = {
@@ -77,9 +109,9 @@ class Certificates:
         return found if "certificates" in sent else {**found, "name": stored.name}
 
 
-def routes(rules: Rules, authentication: Authentication) -> APIRouter:
+def routes(rules: Rules, authentication: Authentication, seal: Callable[[bytes, bytes], str] | None) -> APIRouter:
     """`/accounts/{account_id}/mtls_certificates`."""
-    kind = Certificates()
+    kind = Certificates(seal)
     entries, made = Entries(rules, kind), router("/mtls_certificates")
     read, write = [Depends(authentication.require("read"))], [Depends(authentication.require("write"))]
 

@@ -125,7 +125,7 @@ class Entries:
 
     def _entry(self, wire: Wire, book: RuleBook, before: StoredObject | None) -> tuple[str, Wire]:
         name, body = self.kind.entry(wire, book, before)
-        return name, {"api": wire, **body}
+        return name, {"api": wire, **body}  # some keep less of it, or more
 
 
 def _says(stored: StoredObject, wire: Wire) -> bool:
@@ -137,7 +137,11 @@ def _says(stored: StoredObject, wire: Wire) -> bool:
         {key: value for key, value in each.items() if key != "id"} if isinstance(each, dict) and "decision" in each else each
         for each in sent.get("policies") or ()
     ]
-    return (sent | {"policies": policies} if policies else sent) == wire
+    kept = {key: value for key, value in sent.items() if not key.startswith("private_key")}  # a key is encrypted, each time anew
+    told = {key: value for key, value in wire.items() if not key.startswith("private_key")}
+    if ("private_key_sealed" in sent) != bool(wire.get("private_key")):
+        return False
+    return (kept | {"policies": policies} if policies else kept) == told
 
 
 def single_page(kind: Kind, stored: Iterable[StoredObject]) -> JSONResponse:
