@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 PROTOS := proto/watchword/v1/posture.proto proto/watchword/envoy/ext_authz.proto
 WORKERS ?= auto
 APT_PROGRAMS := nginx haproxy curl openssl certutil:libnss3-tools softhsm2-util:softhsm2 pkcs11-tool:opensc cc:build-essential
-BENCHMARKS := decide language evidence revocation agent load peers
+BENCHMARKS := decide language evidence revocation operators agent load peers
 
 .PHONY: demo test test-deps test-platforms bench check soak format proto clean
 
@@ -21,7 +21,7 @@ test: $(STAMP)
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 soak: $(STAMP)
-	WATCHWORD_SOAK=1 $(BIN)/pytest tests/faults tests/histories tests/writers tests/openapi tests/fuzz tests/certificates/test_differential.py
+	WATCHWORD_SOAK=1 $(BIN)/pytest tests/faults tests/histories tests/writers tests/openapi tests/audit/test_kill.py tests/fuzz tests/certificates/test_differential.py
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .

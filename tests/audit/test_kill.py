@@ -1,5 +1,6 @@
 """`kill -9` while operators work: no acknowledged change without its record, no record without its change, a whole log."""
 
+import os
 import random
 import sqlite3
 import threading
@@ -18,7 +19,7 @@ from support.server import WatchwordServer
 from watchword_server.adapters.store_sql.audit_file import verify_store
 from watchword_server.core.audit import Verification
 
-KILLS: Final = 3
+KILLS: Final = 50 if os.environ.get("WATCHWORD_SOAK") else 3
 SEED: Final = 20261124
 
 

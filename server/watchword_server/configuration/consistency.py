@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from typing import Final
 
 from watchword_server.configuration.document.applications import Application
 from watchword_server.configuration.document.base import Entry, Section, quoted
@@ -70,6 +71,7 @@ class Claim:
     remedy: str
 
 
+PRECEDENCE: Final = f"{Section.GATEWAY_RULES}.precedence"  # the kind of claim that a Gateway rule's place is
 Claims = MutableMapping[tuple[str, str], str]  # claim → id of the entry that has it
 
 

@@ -8,6 +8,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from watchword_server.configuration.book import RuleBook
+from watchword_server.configuration.consistency import PRECEDENCE
 from watchword_server.configuration.document.base import Section, quoted
 from watchword_server.configuration.document.lists import canonical
 from watchword_server.core.times import rfc3339
@@ -297,7 +298,7 @@ def _same(kind: str, value: str) -> str:
 
 def _last(book: RuleBook) -> int:
     """A precedence behind all others."""
-    taken = [int(str(page.stored.body["precedence"])) for page in book.pages[Section.GATEWAY_RULES].values()]
+    taken = [int(value) for kind, value in book.claims if kind == PRECEDENCE]
     if not taken:
         return _FIRST_PRECEDENCE
     if max(taken) + _STEP > _MAX_PRECEDENCE:
