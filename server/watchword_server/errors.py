@@ -224,6 +224,10 @@ class NotAuthorizedError(OperatorError):
     code = "not_authorized"
 
 
+class TokenRefusedError(NotAuthorizedError):
+    """A token of another issuer is not one that holds here. The message says why, for the audit log; who sent it learns none."""
+
+
 class NotFoundError(OperatorError):
     """No such object."""
 
@@ -257,6 +261,12 @@ class StoreUnavailableError(ServiceError):
     """The store did not take or give it; nothing was acknowledged."""
 
     code = "store_unavailable"
+
+
+class KeysUnavailableError(ServiceError):
+    """The keys of a token's issuer cannot be read."""
+
+    code = "keys_unavailable"
 
 
 class OverloadedError(ServiceError):

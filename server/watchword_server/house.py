@@ -14,6 +14,7 @@ from watchword_server.adapters import decision_file
 from watchword_server.adapters.cache import CacheLimits, PostureCache
 from watchword_server.adapters.clock import SystemClock
 from watchword_server.adapters.json_lines import JsonLinesLog, LogLimits
+from watchword_server.adapters.jwks import Jwks, VerifiedTokens
 from watchword_server.adapters.key_encryption import KeyEncryption
 from watchword_server.adapters.metrics import Metrics
 from watchword_server.adapters.ocsp_client import OcspClient
@@ -28,7 +29,7 @@ from watchword_server.doors.decisions_http import HttpDoors
 from watchword_server.doors.ext_authz import ExtAuthzDoor
 from watchword_server.doors.operators.app import OperatorsDoor
 from watchword_server.doors.operators.audit import AuditRoutes
-from watchword_server.doors.operators.authentication import Authentication
+from watchword_server.doors.operators.authentication import Authentication, Provider
 from watchword_server.doors.operators.certificates import CertificateRoutes
 from watchword_server.doors.operators.decisions import DecisionRoutes
 from watchword_server.doors.operators.devices import DeviceRoutes
@@ -63,7 +64,7 @@ from watchword_server.services.service_tokens import ServiceTokens
 from watchword_server.services.token_uses import TokenUses
 from watchword_server.services.tokens import Tokens
 from watchword_server.services.verifier import Verifier
-from watchword_server.settings import Settings
+from watchword_server.settings import Oidc, Settings
 
 _POSTURE_LOG_TRIMMED_EVERY_SECONDS: Final = 600.0
 
@@ -264,7 +265,7 @@ class House:
             auditing=auditing,
         )
         failed_logins = TokenBuckets(limits.failed_logins_per_second, limits.failed_logins_burst, timer)
-        authentication = Authentication(store, clock, failed_logins, auditing, uses)
+        authentication = Authentication(store, clock, failed_logins, auditing, uses, _provider(settings.operators.oidc))
         acts_on_devices = Devices(store, memory, rejudging, in_force, connections, clock)
         key_file = settings.operators.key_encryption_key_file
         seal = None if key_file is None else KeyEncryption.read(key_file).seal
@@ -317,6 +318,13 @@ class House:
             token_uses=uses,
         )
         return house
+
+
+def _provider(oidc: Oidc | None) -> Provider | None:
+    if oidc is None:
+        return None
+    tokens = VerifiedTokens(oidc.issuer, oidc.audience, oidc.algorithms, oidc.leeway_seconds, Jwks(oidc.jwks_url))
+    return Provider(tokens, oidc.role_claim, oidc.roles)
 
 
 def _stand_in_epoch(key: bytes, device_id: DeviceId) -> int:

@@ -480,6 +480,14 @@ class TokenStore(Protocol):
         ...
 
 
+class IssuedTokens(Protocol):
+    """Tokens (RFC 7519) that somebody else issues and signs."""
+
+    async def claims(self, token: str, *, now: Instant) -> Mapping[str, object]:
+        """What a token says, if all of it holds at `now`. Raises `TokenRefusedError`, `KeysUnavailableError`."""
+        ...
+
+
 # ---- The audit log --------------------------------------------------------------------------------------------------------
 
 

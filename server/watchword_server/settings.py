@@ -9,9 +9,10 @@ import ipaddress
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final, Self, get_args
+from typing import Annotated, Any, Final, Literal, Self, get_args
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
@@ -25,6 +26,15 @@ Port = Annotated[int, Field(ge=0, le=65_535)]
 
 class _Group(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _jwks_url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in {"127.0.0.1", "::1", "localhost"}):
+        raise ValueError("has to be https, or http on loopback: who answers it says who is an operator")
+    if not parts.hostname or parts.username is not None or parts.fragment:
+        raise ValueError("is an address such as https://id.corp.example/keys, without a user name or fragment")
+    return text
 
 
 class Tls(_Group):
@@ -73,6 +83,24 @@ class DecisionsListener(Listener):
     )
 
 
+class Oidc(_Group):
+    """Tokens of an OpenID Connect provider that operators may use beside API tokens."""
+
+    issuer: Annotated[str, Field(min_length=1, max_length=2048)] = Field(description="the `iss` of its tokens, exactly")
+    audience: Annotated[str, Field(min_length=1, max_length=2048)] = Field(description="has to be in the `aud` of a token")
+    jwks_url: Annotated[str, AfterValidator(_jwks_url)] = Field(description="where its keys are: https, or http on loopback")
+    algorithms: tuple[Literal["RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA"], ...] = Field(
+        ("RS256", "ES256", "EdDSA"), min_length=1, description="what a token may be signed with"
+    )
+    leeway_seconds: float = Field(30.0, ge=0, le=300, description="by how much its clock may be off")
+    role_claim: Annotated[str, Field(min_length=1, max_length=255)] = Field(
+        "groups", description="the claim, a text or a list of texts, that `roles` reads"
+    )
+    roles: dict[str, Literal["read", "write", "admin"]] = Field(
+        min_length=1, description="value of the claim → role; the highest counts, without one nothing is allowed"
+    )
+
+
 class OperatorsListener(Listener):
     """The operators' listener."""
 
@@ -80,6 +108,7 @@ class OperatorsListener(Listener):
     account_id: Annotated[str, Field(pattern="^[A-Za-z0-9_-]{1,64}$")] | None = Field(
         None, description="the `account_id` of the Cloudflare API here; unset: the one made with the data directory"
     )
+    oidc: Oidc | None = Field(None, description="unset: API tokens only")
     key_encryption_key_file: Path | None = Field(
         None,
         description="file of keys (64 hexadecimal digits a line): uploaded private keys are encrypted under it; unset: refused",

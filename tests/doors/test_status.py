@@ -97,6 +97,7 @@ def test_a_subclass_without_a_row_has_its_parents() -> None:
         (errors.RateLimitedError("", retry_after_seconds=1), grpc.StatusCode.RESOURCE_EXHAUSTED, 429),
         (errors.NotAuthorizedError(), grpc.StatusCode.UNAUTHENTICATED, 401),
         (errors.StoreUnavailableError(), grpc.StatusCode.UNAVAILABLE, 503),
+        (errors.KeysUnavailableError(), grpc.StatusCode.UNAVAILABLE, 503),
         (errors.OverloadedError(), grpc.StatusCode.RESOURCE_EXHAUSTED, 503),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else str(value),

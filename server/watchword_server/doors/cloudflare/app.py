@@ -74,8 +74,9 @@ class CloudflareDoor:
 
     async def verify(self, request: Request) -> JSONResponse:
         """Whose token this is and until when; one that is not valid has no answer here."""
-        token = (await self.authentication.operator(request)).token
-        found: dict[str, Any] = {"id": "socket", "status": "active"}
+        operator = await self.authentication.operator(request)
+        token = operator.token
+        found: dict[str, Any] = {"id": operator.actor.id or "socket", "status": "active"}
         if token is not None:
             found["id"] = token.id
             if token.expires_at is not None:
