@@ -227,6 +227,8 @@ class NotAuthorizedError(OperatorError):
 class TokenRefusedError(NotAuthorizedError):
     """A token of another issuer is not one that holds here. The message says why, for the audit log; who sent it learns none."""
 
+    code = "token_refused"
+
 
 class NotFoundError(OperatorError):
     """No such object."""
