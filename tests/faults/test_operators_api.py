@@ -30,6 +30,7 @@ ROUTES: Final[tuple[tuple[str, str, dict[str, Any] | None, str], ...]] = (  # me
     ("GET", "/decisions/dcn_000000000000000000000000", None, "read"),
     ("GET", "/decisions/dcn_000000000000000000000000/explanation", None, "read"),
     ("POST", "/decisions/explain", {"url": "https://wiki.corp.example/"}, "read"),
+    ("GET", "/checks", None, "read"),
     ("GET", "/rules/stats", None, "read"),
     ("GET", "/certificates", None, "read"),
     ("GET", "/enrollment-tokens", None, "read"),

@@ -52,3 +52,15 @@ async def test_an_enrollment_token_is_bound_to_a_serial_number_or_refused(office
     for text in (" ", "\u00e4", "${serial_number}", "a\u0000", ""):
         answer = await office.call("POST", "/api/v1/enrollment-tokens", {"serial_number": text}, token=office.tokens["write"])
         assert answer.status_code == 400, text
+
+
+async def test_effective_values_of_checks_are_told(office: Office) -> None:
+    rules = office.world.rules
+    for left_out in ("schedule", "expiration"):
+        rules["checks"][0].pop(left_out, None)
+    rules["checks"].append({**rules["checks"][0], "name": "never", "schedule": "1h", "expiration": "never"})
+    await office.world.apply(rules)
+    told = (await office.call("GET", "/api/v1/checks", token=office.tokens["read"])).json()["checks"]
+    found = {check["name"]: (check["schedule_seconds"], check["expiration_seconds"]) for check in told}
+    assert found == {rules["checks"][0]["name"]: (300, 900), "never": (3600, None)}
+    assert all(check["config"]["revocation"] for check in told)

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field
 
 from watchword_server.configuration.plan import Action, PlannedEntry
+from watchword_server.core.model import Check
 from watchword_server.core.statistics import statistics_of
 from watchword_server.doors.operators.authentication import Authentication
 from watchword_server.services.rules import Rules
@@ -38,6 +39,7 @@ class RuleRoutes:
         router = APIRouter(prefix="/api/v1")
         router.add_api_route("/rules/apply", self.apply, methods=["POST"], dependencies=[write])
         router.add_api_route("/rules/export", self.export, methods=["GET"], dependencies=[read])
+        router.add_api_route("/checks", self.checks, methods=["GET"], dependencies=[read])
         router.add_api_route("/rules/stats", self.stats, methods=["GET"], dependencies=[read])
         return router
 
@@ -60,6 +62,11 @@ class RuleRoutes:
         document, revision = await self.rules.document()
         return {"document": document, "revision": revision}
 
+    async def checks(self) -> dict[str, object]:
+        """The checks in force with what their entries leave open filled in: what results are judged by."""
+        rules = self.rules.in_force.current.rules
+        return {"checks": [_effective(check) for check in rules.checks.values()], "revision": rules.revision}
+
     async def stats(self) -> dict[str, object]:
         """What the rules in force come to."""
         return asdict(statistics_of(self.rules.in_force.current, disabled=self.rules.disabled))
@@ -73,4 +80,17 @@ def _planned(entry: PlannedEntry) -> dict[str, object]:
         "id": entry.id,
         "by_api": entry.by_api,
         "differences": [asdict(difference) for difference in entry.differences],
+    }
+
+
+def _effective(check: Check) -> dict[str, object]:
+    return {
+        "id": check.id,
+        "name": check.name,
+        "revision": check.revision,
+        "type": check.kind,
+        "platforms": sorted(check.platforms),
+        "schedule_seconds": check.schedule_seconds,
+        "expiration_seconds": check.expiration_seconds,
+        "config": asdict(check.config),
     }
