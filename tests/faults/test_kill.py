@@ -78,7 +78,7 @@ async def test_what_was_acknowledged_survives_kills_at_random_moments(server: Wa
 
 def inspect(server: WatchwordServer, operators: Operators, fleet: Fleet) -> None:
     """Nobody attests now: the store holds what the journals say or newer, and the door allows by nothing else."""
-    results = {result["device_id"]: result for result in operators.call("GET", "/results")["results"]}
+    results = {result["device_id"]: result for result in operators.pages("/results", "results")}
     with Proxy(server.endpoints.decisions_http) as proxy:
         for agent in fleet.agents:
             assert agent.challenge is not None

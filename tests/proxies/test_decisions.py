@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import pytest
 
+from server.operators import Operators
 from support.device import SimulatedDevice
 from support.http_client import Fetched, ProxyClient, read_response
 from support.pki import DAY, HOUR, Credential, Pki, root_authority
@@ -19,7 +20,7 @@ from support.programs import program
 from support.proxies import ProxySetup, RunningProxy, caddy, envoy, haproxy, nginx, traefik
 from support.rules import CHECK, HOST, POLICY, wiki_rules, write_rules
 from support.server import WatchwordServer
-from support.spoofs import MARKS, SPOOFS
+from support.spoofs import FOREIGN, MARKS, SPOOFS
 from support.upstream import Upstream
 from watchword.v1 import posture_pb2 as wire
 
@@ -336,6 +337,44 @@ def test_no_claim_of_a_client_survives_an_allow(world: World, device: SimulatedD
     assert all(len(values) == 1 for values in ours.values())
     assert not [header for header in seen.headers if any(mark in header[1] for mark in MARKS)]
     assert CALLER_SECRET not in f"{seen}{answer.headers}"
+
+
+FORMS: Final[dict[str, Callable[[str], list[tuple[str, str]]]]] = {
+    "once": lambda name: [(name, "spoofed")],
+    "twice": lambda name: [(name, "spoofed"), (name, "spoofed-again")],
+    "empty, then once": lambda name: [(name, ""), (name, "spoofed")],
+    "lower case": lambda name: [(name.lower(), "spoofed")],
+    "capitals": lambda name: [(name.upper(), "spoofed")],
+    "underscores": lambda name: [(name.replace("-", "_"), "spoofed")],
+    "one underscore": lambda name: [(name.replace("-", "_", 1), "spoofed")],
+    "the last an underscore": lambda name: [("_".join(name.rsplit("-", 1)), "spoofed")],
+    "named by Connection": lambda name: [(name, "spoofed"), ("Connection", f"{name}, {name.replace('-', '_')}")],
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_no_foreign_header_changes_a_decision_or_reaches_the_application(
+    world: World, device: SimulatedDevice, credential: Credential, form: str
+) -> None:
+    """Every name, in every form: a matrix. Names go together where that is one request, a third of them at a time."""
+    plain = asked_about(world, world.client(credential).get("/page"))
+    for start in range(3):
+        headers = [header for name in FOREIGN[start::3] for header in FORMS[form](name)]
+        answer = world.client(credential).get("/page", *headers)
+        if form == "named by Connection" and answer.status == 400:  # Envoy refuses to forget who the client is
+            assert not world.application.requests
+            continue
+        assert answer.status == 200, (start, answer.status)
+        leaked = [header for header in answer.seen_upstream().headers if any(mark in header[1] for mark in MARKS)]
+        assert leaked == []
+        assert asked_about(world, answer) == plain
+
+
+def asked_about(world: World, answer: Fetched) -> object:
+    """What the decision behind an answer rested on."""
+    [decision_id] = answer.seen_upstream().ours()["x-watchword-decision-id"]
+    record = Operators(world.server.data).call("GET", f"/decisions/{decision_id}")
+    return [record[name] for name in ("decision", "reason", "request", "user_email", "rules")], record["device"]["id"]
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,17 @@ class Operators:
         assert status == 200, f"{method} {path}: {status} {answer}"
         return answer
 
+    def pages(self, path: str, name: str) -> list[dict[str, Any]]:
+        """All items of a list that comes in pages by device."""
+        items: list[dict[str, Any]] = []
+        query = "?limit=1000"
+        while True:
+            page = self.call("GET", f"{path}{query}")
+            items += page[name]
+            if page["next"] is None:
+                return items
+            query = f"?limit=1000&after={page['next']}"
+
     def attempt(self, method: str, path: str, body: Mapping[str, object] | bytes | None = None) -> Refusal:
         """One request that is refused."""
         status, answer = self._ask(method, path, body)
@@ -97,7 +108,7 @@ class Operators:
 
     def devices(self) -> dict[str, dict[str, Any]]:
         """Every device by id."""
-        return {device["id"]: device for device in self.call("GET", "/devices")["devices"]}
+        return {device["id"]: device for device in self.pages("/devices", "devices")}
 
     def revoke(self, device_id: str) -> None:
         """Ends a device."""

@@ -16,6 +16,25 @@ OWNED: Final = (
     "X-Watchword-Caller-Secret",
 )
 
+# By which somebody else's proxy, access product or TLS terminator tells an application who asks. None of them is ours, and none
+# may reach an application from outside. The two of a service token are the client's own: they are not here.
+FOREIGN: Final = (
+    *("X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Port", "X-Forwarded-Prefix", "X-Forwarded-Proto", "X-Forwarded-Scheme"),
+    *("X-Forwarded-Ssl", "X-Forwarded-Server", "X-Forwarded-By", "X-Forwarded-Uri", "X-Forwarded-Method", "X-Forwarded-User"),
+    *("X-Forwarded-Email", "X-Forwarded-Groups", "X-Forwarded-Preferred-Username", "X-Forwarded-Access-Token"),
+    *("X-Forwarded-Client-Cert", "X-Forwarded-Tls-Client-Cert", "X-Forwarded-Tls-Client-Cert-Info", "Forwarded"),
+    *("X-Original-Url", "X-Original-Uri", "X-Original-Method", "X-Original-Host", "X-Original-For", "X-Original-Forwarded-For"),
+    *("X-Rewrite-Url", "X-Http-Method-Override", "X-Real-Ip", "X-Client-Ip", "X-Cluster-Client-Ip", "True-Client-Ip"),
+    *("X-Client-Cert", "X-Client-Cert-Der", "X-Client-Verify", "X-Client-Dn", "Client-Cert", "Client-Cert-Chain"),
+    *("X-Ssl-Cert", "X-Ssl-Client-Cert", "X-Ssl-Client-Verify", "X-Ssl-Client-Dn", "X-Ssl-Client-S-Dn", "X-Ssl-Client-Sha1"),
+    *("Ssl-Client-Cert", "Ssl-Client-Verify", "Ssl-Client-S-Dn", "Ssl-Client-Subject-Dn"),
+    *("Cf-Connecting-Ip", "Cf-Connecting-Ipv6", "Cf-Ipcountry", "Cf-Ray", "Cf-Visitor", "Cf-Worker"),
+    *("Cf-Access-Jwt-Assertion", "Cf-Access-Authenticated-User-Email", "Cf-Client-Cert-Der-Base64"),
+    *("X-Envoy-External-Address", "X-Envoy-Internal", "X-Envoy-Original-Path", "X-Envoy-Original-Host", "X-Envoy-Peer-Metadata"),
+    *("Remote-User", "Remote-Groups", "Remote-Email", "Remote-Name", "X-Remote-User", "X-Remote-Group", "X-Remote-Email"),
+    *("X-Auth-Request-User", "X-Auth-Request-Email", "X-Authenticated-Email", "X-Authenticated-User"),
+)
+
 SPOOFS: Final = (
     *((name, "spoofed") for name in OWNED),
     *((name.lower(), "spoofed-again") for name in OWNED),
