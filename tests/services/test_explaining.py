@@ -90,6 +90,10 @@ async def test_a_request_that_nobody_made(world: World, pki: Pki) -> None:
     before = log.read_bytes() if log.exists() else b""
     allowed: Any = await explaining(world).request(a_request(), DeviceId(device.device_id))
     assert (allowed["decision"], allowed["reason"], allowed["rules"][-1]["name"]) == ("allow", "policy_allow", POLICY)
+    await world.devices.lock(DeviceId(device.device_id), "lost")
+    locked: Any = await explaining(world).request(a_request(), DeviceId(device.device_id))
+    assert (locked["decision"], locked["reason"]) == ("deny", "device_locked")
+    await world.devices.unlock(DeviceId(device.device_id))
     denied: Any = await explaining(world).request(a_request(), None)
     assert (denied["decision"], denied["reason"]) == ("deny", "no_device")
     await world.devices.revoke(DeviceId(device.device_id))

@@ -79,6 +79,8 @@ class Explaining:
         if posture is None:
             raise NotFoundError(f"no device `{device_id}`: `watchword devices list` shows them")
         state = posture.device.state
+        if posture.device.lock is not None:
+            return ResolvedDevice(Resolution.INVALID, "device_locked", others=(device_id,), certificate_possible=True)
         return ResolvedDevice(
             Resolution.FOUND,
             "found" if state is DeviceState.ACTIVE else f"device_{state.value}",
