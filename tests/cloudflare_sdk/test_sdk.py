@@ -524,10 +524,10 @@ def test_the_flow_of_the_documentation(account: Account, tmp_path: Path, monkeyp
     """docs/api.md, as it is printed but for the address, the token, the account and the expression that blocks."""
     page = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
     blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     code = "\n".join(blocks)
     for printed, ours in (
-        ("https://watchword.corp.example:7400/client/v4", account.base_url),
+        ("https://watchword.corp.example:7400", account.server.endpoints.operators),
         ("wwa.…", account.token),
         ("0c5a…", account.id),
     ):
@@ -535,7 +535,9 @@ def test_the_flow_of_the_documentation(account: Account, tmp_path: Path, monkeyp
         code = code.replace(printed, ours)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "issuing-ca.pem").write_bytes(account.pki.issuing.pem)
-    exec(compile(code, "docs/api.md", "exec"), {})
+    names: dict[str, Any] = {}
+    exec(compile(code, "docs/api.md", "exec"), names)
+    assert names["answer"].json() == {"entries": [], "next": None}
     with account.client() as client:
         assert [rule.name for rule in client.zero_trust.devices.posture.list(account_id=account.id)] == ["managed laptop"]
         assert [rule.enabled for rule in client.zero_trust.gateway.rules.list(account_id=account.id)] == [True]
