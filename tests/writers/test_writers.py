@@ -1,7 +1,7 @@
 """Operators who write at the same time: what they are told, and what is there in the end, has one order that explains it.
 
 A hypothesis state machine drives the real API of a house in this process. Its steps are rounds of up to three changes at once,
-rollbacks to any quiet moment before, and restarts. WATCHWORD_SOAK plays 200 histories instead of 8.
+rollbacks to any quiet moment before, and restarts. WATCHWORD_SOAK plays 200 histories instead of 5.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from watchword_server.core.audit import Verification
 from writers.model import KINDS, OK, REFERS, Change, Ends, Entry, Outcome, State, named, of_kind
 
 _T = TypeVar("_T")
-_HISTORIES: Final = 200 if os.environ.get("WATCHWORD_SOAK") else 8
+_HISTORIES: Final = 200 if os.environ.get("WATCHWORD_SOAK") else 5
 _PATHS: Final = {
     "lists": "/gateway/lists",
     "gateway_rules": "/gateway/rules",
