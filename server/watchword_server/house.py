@@ -222,7 +222,7 @@ class House:
             limits.challenge_max_age_seconds,
             parse_enrollment_statement,
         )
-        resolver = Resolver(memory, revocation, store)
+        resolver = Resolver(memory, revocation, store, connections)
         decisions = Decisions(in_force, resolver, clock, secrets.token_bytes, decision_log, settings.decisions.log_query)
 
         async def find_decision(decision_id: str) -> Mapping[str, object] | None:

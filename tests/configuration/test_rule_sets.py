@@ -49,6 +49,7 @@ from watchword_server.core.rules import (
     IpIn,
     IpInList,
     LanguageSettings,
+    Link,
     Policy,
     PolicyDecision,
     PostureCheckPassed,
@@ -154,9 +155,9 @@ def test_the_supported_format_builds_whole(workplace: Path, pki: Pki) -> None:
     secret = (workplace / "secrets" / "edge-envoy").read_bytes().strip()
     assert envoy.secret_sha256 == hashlib.sha256(secret).digest()
     assert envoy.may_assert == {Assertion.CLIENT_CERTIFICATE, Assertion.ADDRESS}
-    assert envoy.resolvers == ("client_certificate",)
+    assert envoy.resolvers == {Link.CLIENT_CERTIFICATE}
     assert (caddy.subject_alternative_name, caddy.identity_header) == ("spiffe://corp.example/caddy", "x-authenticated-email")
-    assert (local.unix_socket, local.secret_sha256, local.may_assert, local.resolvers) == (True, None, frozenset(), ())
+    assert (local.unix_socket, local.secret_sha256, local.may_assert, local.resolvers) == (True, None, frozenset(), frozenset())
     assert caddy.facts_header == "x-access-facts"
     found = compile_rules(rules).applications.find("wiki.corp.example", b"/pages")
     assert found is not None

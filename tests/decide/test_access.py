@@ -1,6 +1,7 @@
 """Access: each selector in three-valued logic, policies in their order, evidence, reports."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from ipaddress import ip_network
 
 import pytest
@@ -16,7 +17,15 @@ from support.deciding import (
     an_application,
     decided,
 )
-from watchword_server.core.model import AccessRequest, CheckId, EvidenceLevel, Resolution, ResolvedDevice, Value
+from watchword_server.core.model import (
+    AccessRequest,
+    CheckId,
+    EvidenceLevel,
+    Resolution,
+    ResolutionStrength,
+    ResolvedDevice,
+    Value,
+)
 from watchword_server.core.rules import (
     AnyClientCertificate,
     AnyServiceToken,
@@ -60,6 +69,7 @@ def truth_of(selector: Selector, request: AccessRequest, device: ResolvedDevice 
     return False if decided(request, denying_first, device).allowed else None
 
 
+BY_TOKEN = EvidenceDemand(binding=ResolutionStrength.TOKEN)
 HARDWARE = EvidenceDemand(EvidenceLevel.PROVEN, hardware_key=True)
 
 
@@ -159,6 +169,11 @@ def test_a_selector_on_the_device(selector: Selector, device: ResolvedDevice, ex
         (HARDWARE, a_device(a_result("laptop", level="proven"), protection="file"), "device_key_not_in_hardware"),
         (HARDWARE, a_device(a_result("laptop", level="proven"), protection="cng_software"), "device_key_not_in_hardware"),
         (HARDWARE, a_device(a_result("laptop", level="proven")), "device_key_not_in_hardware"),
+        (BY_TOKEN, a_device(a_result("laptop")), "policy_allow"),
+        (BY_TOKEN, replace(PASSING, strength=ResolutionStrength.TOKEN), "policy_allow"),
+        (BY_TOKEN, replace(PASSING, strength=ResolutionStrength.ADDRESS), "device_binding_too_weak"),
+        (BY_TOKEN, replace(PASSING, strength=ResolutionStrength.BEARER), "device_binding_too_weak"),
+        (BY_TOKEN, replace(FAILING, strength=ResolutionStrength.STATED), "check_failed"),
     ],
 )
 @pytest.mark.parametrize("where", ["policy", "selector", "through a group"])
@@ -180,6 +195,25 @@ def test_the_stricter_of_two_demands_counts() -> None:
     assert decided(a_request(), snapshot, a_device(a_result("laptop", age=50))).allowed
     assert decided(a_request(), snapshot, a_device(a_result("laptop", age=51))).reason == "evidence_too_old"
     assert decided(a_request(), snapshot, a_device(a_result("laptop", age=1, level="signed"))).reason == "evidence_too_weak"
+
+
+@pytest.mark.parametrize(
+    ("weaker", "stronger", "device", "reason"),
+    [
+        (EvidenceDemand(EvidenceLevel.PROVEN), HARDWARE, PASSING, "device_key_not_in_hardware"),
+        (EvidenceDemand(max_age_seconds=60), EvidenceDemand(max_age_seconds=60, binding=ResolutionStrength.TOKEN),
+         replace(PASSING, strength=ResolutionStrength.STATED), "device_binding_too_weak"),
+    ],
+)  # fmt: skip
+def test_a_demand_is_not_met_by_what_an_earlier_policy_found_with_a_weaker_one(
+    weaker: EvidenceDemand, stronger: EvidenceDemand, device: ResolvedDevice, reason: str
+) -> None:
+    first = a_policy(include=[EmailIs("nobody@corp.example")], require=[LAPTOP], demand=weaker, policy_id="first")
+    asks = a_policy(
+        "deny", include=[PostureCheckPassed(CheckId("laptop"), weaker)], exclude=[LAPTOP], policy_id="asks", demand=weaker
+    )
+    second = a_policy(require=[LAPTOP], demand=stronger, policy_id="second")
+    assert decided(a_request(), a_snapshot(an_application(first, asks, second)), device).reason == reason
 
 
 def test_the_same_check_may_be_used_with_two_demands() -> None:

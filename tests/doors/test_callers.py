@@ -13,7 +13,7 @@ from doors.stage import MESH_SAN, MUTE_SECRET, SECRET_HEADER, Ask, Stage, check_
 from services.world import SECRET
 from support.pki import DAY, HOUR, generate_key, root_authority
 from watchword_server.core.model import Resolution, ResolvedDevice
-from watchword_server.core.rules import Caller
+from watchword_server.core.rules import Caller, Link
 from watchword_server.errors import CallerRefusedError
 from watchword_server.peer import OPERATORS_SOCKET, Peer
 from watchword_server.services.resolving import Presented
@@ -88,14 +88,14 @@ def test_a_certificate_counts_only_from_a_caller_that_may_assert_one_whatever_it
         assert resolved.outcome is outcome
 
 
-@pytest.mark.parametrize("resolvers", [("client_certificate",), ()])
+@pytest.mark.parametrize("resolvers", [{Link.CLIENT_CERTIFICATE}, set()])
 def test_a_certificate_is_verified_wherever_it_may_be_asserted_also_where_it_finds_no_device(
-    stage: Stage, resolvers: tuple[str, ...]
+    stage: Stage, resolvers: set[Link]
 ) -> None:
     """Rules ask about the certificate itself as well: a wrong one must not pass for none."""
     snapshot = stage.world.house.rules.in_force.current
     resolver, now = stage.world.house.ext_authz.decisions.resolver, stage.world.house.clock.now()
-    edge = replace(snapshot.caller_by_name["edge"], resolvers=resolvers)
+    edge = replace(snapshot.caller_by_name["edge"], resolvers=frozenset(resolvers))
 
     def resolved(presented: Presented, caller: Caller = edge) -> ResolvedDevice:
         return stage.run(resolver.resolve(presented, caller=caller, snapshot=snapshot, now=now))
@@ -111,7 +111,7 @@ def test_a_certificate_is_verified_wherever_it_may_be_asserted_also_where_it_fin
     for wrong in (Presented(unreadable=True), Presented(certificate_der=stranger.der)):
         assert resolved(wrong).outcome is Resolution.INVALID
         assert resolved(wrong).certificate_possible
-        silent = resolved(wrong, replace(edge, may_assert=frozenset(), resolvers=()))
+        silent = resolved(wrong, replace(edge, may_assert=frozenset(), resolvers=frozenset()))
         assert (silent.outcome, silent.certificate_possible, silent.certificate) == (Resolution.ABSENT, False, None)
 
 

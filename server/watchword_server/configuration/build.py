@@ -1,6 +1,7 @@
 """Stored entries to the typed rule set that decisions read."""
 
 from collections.abc import Callable, Mapping
+from ipaddress import ip_network
 from typing import Any, Final
 
 from watchword_server.configuration.build_access import build_application, build_demand, build_group, build_policy
@@ -38,6 +39,7 @@ from watchword_server.core.rules import (
     GatewayFilter,
     GatewayList,
     GatewayRule,
+    Link,
     ServiceToken,
 )
 from watchword_server.ports import StoredObject
@@ -157,12 +159,13 @@ def _caller(stored: StoredObject, entry: CallerEntry) -> Caller:
         id=stored.id,
         name=stored.name,
         may_assert=frozenset(map(Assertion, entry.may_assert)),
-        resolvers=tuple(dict.fromkeys(entry.resolvers)),
+        resolvers=frozenset(map(Link, entry.resolvers)),
         identity_header=None if entry.identity is None else entry.identity.email_header,
         facts_header=None if entry.facts is None else entry.facts.header,
         secret_sha256=None if secret is None else bytes.fromhex(secret),
         subject_alternative_name=None if mtls is None else mtls.san,
         unix_socket=entry.authenticate.unix_socket is True,
+        device_networks=tuple(map(ip_network, entry.device_networks)),
     )
 
 

@@ -11,7 +11,7 @@ from watchword_server.configuration.document.destinations import destination_of
 from watchword_server.configuration.document.evidence import Evidence
 from watchword_server.core import facts
 from watchword_server.core.certificates.names import lower_case
-from watchword_server.core.model import CheckId, EvidenceLevel
+from watchword_server.core.model import CheckId, EvidenceLevel, ResolutionStrength
 from watchword_server.core.rules import (
     NO_DEMAND,
     AnyClientCertificate,
@@ -73,9 +73,13 @@ def build_demand(evidence: Evidence | None) -> EvidenceDemand:
     """What an entry's `evidence` asks for."""
     if evidence is None:
         return NO_DEMAND
-    if evidence.level == "hardware":
-        return EvidenceDemand(EvidenceLevel.PROVEN, evidence.max_age_seconds, hardware_key=True)
-    return EvidenceDemand(None if evidence.level is None else EvidenceLevel(evidence.level), evidence.max_age_seconds)
+    level = "proven" if evidence.level == "hardware" else evidence.level
+    return EvidenceDemand(
+        level=None if level is None else EvidenceLevel(level),
+        max_age_seconds=evidence.max_age_seconds,
+        hardware_key=evidence.level == "hardware",
+        binding=ResolutionStrength[(evidence.binding or "none").upper()],
+    )
 
 
 def _policy(policy_id: str, name: str, entry: PolicyEntry | InlinePolicy) -> Policy:

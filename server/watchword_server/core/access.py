@@ -264,7 +264,9 @@ def _address(matcher: Matcher) -> Condition:
 
 def _check(selector: PostureCheckPassed, demand: EvidenceDemand) -> Condition:
     check_id = selector.check_id
-    key: Hashable = check_id if demand is NO_DEMAND else (check_id, demand.level, demand.max_age_seconds)
+    key: Hashable = check_id
+    if demand is not NO_DEMAND:
+        key = (check_id, demand.level, demand.max_age_seconds, demand.hardware_key, demand.binding)
     passed, failed = Standing.PASSED, Standing.FAILED
 
     def truth(scene: Scene) -> Truth:

@@ -151,6 +151,7 @@ _NEAREST: Final = (
     (Standing.EXPIRED, "result_expired"),
     (Standing.TOO_OLD, "evidence_too_old"),
     (Standing.TOO_WEAK, "evidence_too_weak"),
+    (Standing.BOUND_TOO_WEAKLY, "device_binding_too_weak"),
     (Standing.NOT_IN_HARDWARE, "device_key_not_in_hardware"),
     (Standing.NO_RESULT, "no_result"),
 )

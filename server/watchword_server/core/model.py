@@ -439,12 +439,14 @@ class Resolution(StrEnum):
 
 
 class ResolutionStrength(IntEnum):
-    """How strongly a request is bound to a device; higher is stronger."""
+    """How strongly a request is bound to a device; higher is stronger. Rules name these in lower case."""
 
     NONE = 0
-    STATED = 1
-    ADDRESS = 2
-    CERTIFICATE = 3
+    STATED = 1  # by a caller that may
+    BEARER = 2  # a device token that whoever has it can show
+    ADDRESS = 3  # the one device that attests from there now
+    TOKEN = 4  # a device token with a proof of the key it was issued to
+    CERTIFICATE = 5  # the TLS client certificate, proven by the device as well
 
 
 @dataclass(frozen=True, slots=True)
@@ -477,6 +479,7 @@ class Standing(StrEnum):
     NO_RESULT = "no_result"
     EXPIRED = "result_expired"
     TOO_WEAK = "evidence_too_weak"  # it passed, yet with less than the rule demands
+    BOUND_TOO_WEAKLY = "device_binding_too_weak"  # it passed, yet the request is bound to the device by less than demanded
     NOT_IN_HARDWARE = "device_key_not_in_hardware"  # it passed, yet the device's key lies where it can be copied
     TOO_OLD = "evidence_too_old"
 

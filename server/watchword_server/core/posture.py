@@ -40,6 +40,8 @@ def standing_of(check: Check, device: ResolvedDevice, now: Instant, demand: Evid
         return _PASSED
     if demand.level is not None and _WORTH[result.level] < _WORTH[demand.level]:
         return Standing.TOO_WEAK
+    if device.strength < demand.binding:
+        return Standing.BOUND_TOO_WEAKLY
     if demand.hardware_key:
         protection = posture.device.key.protection
         if result.level is not _PROVEN:  # a key in hardware makes no proof of a mere word
@@ -53,13 +55,13 @@ def standing_of(check: Check, device: ResolvedDevice, now: Instant, demand: Evid
 
 def stricter(one: EvidenceDemand, other: EvidenceDemand) -> EvidenceDemand:
     """The demand that asks for all that both ask for."""
+    if one is NO_DEMAND or other is NO_DEMAND:
+        return other if one is NO_DEMAND else one
     levels = [level for level in (one.level, other.level) if level is not None]
     ages = [age for age in (one.max_age_seconds, other.max_age_seconds) if age is not None]
-    hardware_key = one.hardware_key or other.hardware_key
-    if not levels and not ages and not hardware_key:
-        return NO_DEMAND
     return EvidenceDemand(
         level=max(levels, key=_WORTH.__getitem__) if levels else None,
         max_age_seconds=min(ages) if ages else None,
-        hardware_key=hardware_key,
+        hardware_key=one.hardware_key or other.hardware_key,
+        binding=max(one.binding, other.binding),
     )

@@ -19,6 +19,7 @@ from watchword_server.core.model import (
     Instant,
     IPNetwork,
     Outcome,
+    ResolutionStrength,
     SigningCertificate,
 )
 
@@ -70,12 +71,14 @@ class EvidenceDemand:
     """How good the evidence of a check has to be where it is used. None: no demand.
 
     `level` asks for at least that much: proven is more than signed, signed more than reported. `hardware_key` asks for a result
-    that is proven, of a device whose own key lies in hardware, as its agent claims.
+    that is proven, of a device whose own key lies in hardware, as its agent claims. `binding` asks for a request that is bound
+    to its device at least so strongly.
     """
 
     level: EvidenceLevel | None = None
     max_age_seconds: float | None = None
     hardware_key: bool = False
+    binding: ResolutionStrength = ResolutionStrength.NONE
 
 
 NO_DEMAND = EvidenceDemand()
@@ -296,6 +299,16 @@ class Assertion(StrEnum):
     IDENTITY = "identity"
     ADDRESS = "address"
     FACTS = "facts"
+    DEVICE = "device"
+
+
+class Link(StrEnum):
+    """A way from a request to its device; of those that a caller's entry enables, all are asked. The strongest first."""
+
+    CLIENT_CERTIFICATE = "client_certificate"
+    DEVICE_TOKEN = "device_token"  # noqa: S105 - a name of a link
+    ADDRESS = "address"
+    DEVICE = "device"
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,12 +318,13 @@ class Caller:
     id: str
     name: str
     may_assert: frozenset[Assertion]
-    resolvers: tuple[str, ...]  # of: client_certificate
+    resolvers: frozenset[Link]
     identity_header: str | None  # lower case; the header that carries the user's email
     facts_header: str | None = None  # lower case; the header that carries facts as a JSON object
     secret_sha256: bytes | None = None
     subject_alternative_name: str | None = None  # URI or DNS name in its TLS client certificate
     unix_socket: bool = False
+    device_networks: tuple[IPNetwork, ...] = ()  # where an address is one device's: a tunnel
 
 
 # ---- All of it ----------------------------------------------------------------------------------------------------------

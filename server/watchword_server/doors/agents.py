@@ -13,9 +13,10 @@ from watchword.v1 import posture_pb2 as wire
 from watchword_server import events
 from watchword_server.acting import acting
 from watchword_server.adapters.metrics import Metrics
+from watchword_server.core.addresses import address_from
 from watchword_server.core.audit import Action, Actor, Target
 from watchword_server.core.certificates.parsed import parse_issuer
-from watchword_server.core.model import Check, Device, DeviceId, Trust
+from watchword_server.core.model import Check, Device, DeviceId, IPAddress, Trust
 from watchword_server.core.session import (
     AttestSession,
     ChallengeRequested,
@@ -305,7 +306,7 @@ class _Stream:
         """Something of this device was verified and committed on this stream: an older one is superseded."""
         if self._connection is None:
             self._deadline = None
-            self._connection = Connection(device, self._notify)
+            self._connection = Connection(device, self._notify, _address(self.peer))
             self.door.not_unproven(self)
             self.door.connections.claim(self._connection)
 
@@ -391,3 +392,11 @@ class _Stream:
 async def _next(requests: AsyncIterator[_M]) -> _M | None:
     """The next message; None: the peer sends no more."""
     return await anext(requests, None)
+
+
+def _address(peer: Peer) -> IPAddress | None:
+    """Where the stream comes from; None: not over IP."""
+    try:
+        return address_from(peer.address)
+    except ValueError:
+        return None

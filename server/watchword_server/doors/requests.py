@@ -1,12 +1,12 @@
 """What the decision doors have in common: reading a proxy's words about a request, strictly."""
 
-import ipaddress
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, TypeVar
 
 from cryptography import x509
 
+from watchword_server.core.addresses import address_from
 from watchword_server.core.model import AccessRequest, Identity, IPAddress
 from watchword_server.core.rules import Assertion, Caller
 from watchword_server.doors.facts import reported_facts
@@ -142,11 +142,9 @@ def _identity(caller: Caller, headers: Mapping[str, Sequence[str]]) -> Identity 
 
 def _address(text: str) -> IPAddress:
     try:
-        address = ipaddress.ip_address(text)
+        return address_from(text)
     except ValueError as error:
         raise RequestMalformedError("the source address is not one IP address") from error
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return mapped or address
 
 
 def _is_plain(text: str) -> bool:

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 from watchword_server.core.decide import decide
 from watchword_server.core.explain import explain
@@ -30,14 +30,21 @@ from watchword_server.core.model import (
     Standing,
 )
 from watchword_server.core.naming import readings_record
-from watchword_server.core.rules import Assertion, RuleSet
+from watchword_server.core.rules import Assertion, Link, RuleSet
 from watchword_server.core.snapshot import RuleSnapshot
 from watchword_server.rehearsal.requests import address_of
 from watchword_server.rehearsal.scenarios import RefusedToken, Scenario, ScenarioFile, asserted_facts
 from watchword_server.services.facts import fact_value
 
 _EVERYTHING = frozenset(Assertion)
-_METHOD = "client_certificate"
+_METHOD: Final = Link.CLIENT_CERTIFICATE
+_METHODS: Final = {
+    ResolutionStrength.CERTIFICATE: Link.CLIENT_CERTIFICATE,
+    ResolutionStrength.TOKEN: Link.DEVICE_TOKEN,
+    ResolutionStrength.ADDRESS: Link.ADDRESS,
+    ResolutionStrength.BEARER: Link.DEVICE_TOKEN,
+    ResolutionStrength.STATED: Link.DEVICE,
+}
 _NO_KEY = DeviceKey("", b"", KeyAlgorithm.ED25519)  # of a key, decisions look at its protection alone
 
 
@@ -116,13 +123,14 @@ def _device(scenario: Scenario, rules: RuleSet, *, now: Instant) -> ResolvedDevi
     protection = None if device.key_protection is None else KeyProtection(device.key_protection)
     key = replace(_NO_KEY, protection=protection)
     found = Device(DeviceId(device.id), key, DeviceState(device.state), "linux", device.id, None, 1, now)
+    strength = ResolutionStrength[device.binding.upper()]
     live = found.state is DeviceState.ACTIVE and device.proven
     return ResolvedDevice(
         Resolution.FOUND,
         "found" if live else "certificate_not_proven" if found.state is DeviceState.ACTIVE else f"device_{device.state}",
-        method=_METHOD,
-        strength=ResolutionStrength.CERTIFICATE,
-        certificate=_fingerprint(f"device {device.id}"),
+        method=_METHODS[strength],
+        strength=strength,
+        certificate=_fingerprint(f"device {device.id}") if strength is ResolutionStrength.CERTIFICATE else None,
         posture=DevicePosture(found, _results(scenario, rules, now=now), 1),
         proven=live,
         certificate_possible=True,

@@ -6,13 +6,14 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, ValidationInfo, field_validator
 
 from watchword_server.configuration.directories import UnusableDirectoryError, yaml_files
 from watchword_server.configuration.document.base import Model, Name, Refused, did_you_mean, faults, one_of, quoted
 from watchword_server.configuration.document.durations import parse_seconds
+from watchword_server.configuration.document.evidence import Binding
 from watchword_server.configuration.document.expressions import DEFAULT_LANGUAGE
 from watchword_server.configuration.document.problems import problems_of
 from watchword_server.configuration.document.values import email_address
@@ -136,13 +137,14 @@ def _token(value: object) -> object:
 
 
 class Device(Model):
-    """The device of the request, found by its client certificate. `strength` is how well its results are known.
+    """The device of the request. `strength` is how well its results are known, `binding` how the request is bound to it.
 
     `proven: false`: by a certificate that it does not prove any more. `key_protection`: what its agent claims of its own key.
     """
 
     id: Annotated[str, Field(min_length=1, max_length=200)]
     strength: Annotated[Literal["proven", "signed", "reported"], one_of("proven", "signed", "reported")] = "proven"
+    binding: Annotated[Binding, one_of(*get_args(Binding))] = "certificate"
     state: Annotated[Literal["active", "pending", "revoked"], one_of("active", "pending", "revoked")] = "active"
     proven: bool = True
     key_protection: Annotated[str, one_of(*KeyProtection)] | None = None

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from watchword_server.core.model import Device, DeviceId
+from watchword_server.core.model import Device, DeviceId, IPAddress
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,7 @@ class Connection:
 
     device: Device
     notify: Callable[[Notice], None]
+    address: IPAddress | None = None  # where it comes from; None: not over IP, or it is no stream
 
 
 @dataclass(slots=True)
@@ -51,6 +52,7 @@ class Connections:
     """Claimed streams by device: one each. Used in the event loop only."""
 
     _by_device: dict[DeviceId, Connection] = field(default_factory=dict)
+    _by_address: dict[IPAddress, set[DeviceId]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self._by_device)
@@ -62,6 +64,10 @@ class Connections:
         """The stream verified evidence: an older stream of the device is superseded."""
         older = self._by_device.get(connection.device.id)
         self._by_device[connection.device.id] = connection
+        if older is not None:
+            self._leave(older)
+        if connection.address is not None:
+            self._by_address.setdefault(connection.address, set()).add(connection.device.id)
         if older is not None and older is not connection:
             older.notify(Close("session_superseded", retry_after_seconds=60.0))
 
@@ -69,6 +75,11 @@ class Connections:
         """The stream ended; says nothing about the device."""
         if self._by_device.get(connection.device.id) is connection:
             del self._by_device[connection.device.id]
+            self._leave(connection)
+
+    def at(self, address: IPAddress) -> Sequence[DeviceId]:
+        """The devices whose streams come from this address now."""
+        return sorted(self._by_address.get(address, ()))
 
     def close(self, device_id: DeviceId, code: str) -> None:
         """Ends a device's stream, if it has one."""
@@ -86,6 +97,13 @@ class Connections:
         """Tells those of the devices that have a stream, spread likewise."""
         found = [self._by_device.get(device_id) for device_id in dict.fromkeys(device_ids)]
         _notify([connection for connection in found if connection is not None], notice, devices_per_second)
+
+    def _leave(self, connection: Connection) -> None:
+        there = self._by_address.get(connection.address) if connection.address is not None else None
+        if there is not None and connection.address is not None:
+            there.discard(connection.device.id)
+            if not there:
+                del self._by_address[connection.address]
 
 
 def _notify(connections: Sequence[Connection], notice: Callable[[float], Notice], devices_per_second: float) -> None:

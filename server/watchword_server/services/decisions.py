@@ -92,7 +92,9 @@ class Decisions:
         try:
             if presented.service_credential is not None:
                 request = _with_service_token(request, presented.service_credential, snapshot, now=now)
-            device = await self.resolver.resolve(presented, caller=caller, snapshot=snapshot, now=now)
+            device = await self.resolver.resolve(
+                presented, caller=caller, snapshot=snapshot, now=now, source_ip=request.source_ip
+            )
             decision = decide(request, device, snapshot, now=now)
         except WatchwordError as error:
             decision = _failed(error.code, now)

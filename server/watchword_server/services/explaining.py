@@ -1,10 +1,10 @@
 """How a decision came about, or how one would: decides nothing and logs nothing."""
 
-import ipaddress
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from watchword_server.core.addresses import address_from
 from watchword_server.core.explain import Explanation, explain
 from watchword_server.core.facts import REPORTABLE
 from watchword_server.core.model import (
@@ -101,11 +101,9 @@ def address_of(text: str | None) -> IPAddress | None:
     if text is None:
         return None
     try:
-        address = ipaddress.ip_address(text)
+        return address_from(text)
     except ValueError as error:
         raise RequestMalformedError(f"`{text}` is not an IP address: write one like `192.0.2.10`") from error
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return mapped or address
 
 
 def facts_of(told: Mapping[str, object]) -> dict[str, Value]:

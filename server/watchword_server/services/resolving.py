@@ -1,10 +1,11 @@
 """Which device a request comes from: every link the caller's entry enables is asked; each finds, has nothing, or is invalid.
 
-Invalid denies, whatever weaker link might find: there is no falling back. What the proxy passes is verified here, not believed.
+Invalid denies, whatever another link finds: there is no falling back. Two devices deny. Of the links that found the same one, the
+strongest counts, also where what it found is not proven any more. What the proxy passes is verified here, not believed.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from watchword_server.core.certificates.parsed import fingerprint
@@ -15,18 +16,20 @@ from watchword_server.core.model import (
     DeviceState,
     Fingerprint,
     Instant,
+    IPAddress,
     Resolution,
     ResolutionStrength,
     ResolvedDevice,
 )
-from watchword_server.core.rules import Assertion, Caller
+from watchword_server.core.rules import Assertion, Caller, Link
 from watchword_server.core.snapshot import RuleSnapshot
 from watchword_server.ports import DeviceStore, PostureMemory
+from watchword_server.services.connections import Connections
 from watchword_server.services.judging import is_live
 from watchword_server.services.presented_certificates import PresentedCertificates, VerifiedPresented
 from watchword_server.services.revocation_in_force import RevocationInForce
 
-_METHOD = "client_certificate"
+_CERTIFICATE: Final = Link.CLIENT_CERTIFICATE
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +42,15 @@ class ServiceCredential:
 
 @dataclass(frozen=True, slots=True)
 class Presented:
-    """What a request shows for itself: the client's TLS certificate as DER, or that something unreadable was passed as one."""
+    """What a request shows for itself: the client's TLS certificate as DER, or that something unreadable was passed as one.
+
+    `stated_device`: the device's id, as the caller states it.
+    """
 
     certificate_der: bytes | None = None
     unreadable: bool = False
     service_credential: ServiceCredential | None = None
+    stated_device: DeviceId | None = None
 
 
 @dataclass(slots=True)
@@ -53,29 +60,54 @@ class Resolver:
     memory: PostureMemory
     revocation: RevocationInForce = field(default_factory=RevocationInForce)
     store: DeviceStore | None = None  # for chains that only devices have
+    connections: Connections = field(default_factory=Connections)
     max_remembered: int = 50_000
     _certificates: PresentedCertificates = field(init=False)
 
     def __post_init__(self) -> None:
         self._certificates = PresentedCertificates(self.memory, self.revocation, self.store, self.max_remembered)
 
-    async def resolve(self, presented: Presented, *, caller: Caller, snapshot: RuleSnapshot, now: Instant) -> ResolvedDevice:
-        """The device, by the links of `caller`. Raises `StoreUnavailableError` where the store has to be asked and is silent.
+    async def resolve(
+        self,
+        presented: Presented,
+        *,
+        caller: Caller,
+        snapshot: RuleSnapshot,
+        now: Instant,
+        source_ip: IPAddress | None = None,
+    ) -> ResolvedDevice:
+        """The device, by the links of `caller`. `source_ip`: of the request, as a caller that may asserted it.
 
-        A certificate that the caller may assert is verified whether or not it leads to a device: rules ask about it as well.
+        Raises `StoreUnavailableError` where the store has to be asked and is silent.
         """
+        found = await self._by_certificate(presented, caller=caller, snapshot=snapshot, now=now)
+        if caller.resolvers <= _ONLY_BY_CERTIFICATE:
+            return found
+        answers = [found]
+        if Link.ADDRESS in caller.resolvers and Assertion.ADDRESS in caller.may_assert:
+            answers.append(await self._by_address(source_ip, caller))
+        if Link.DEVICE in caller.resolvers and Assertion.DEVICE in caller.may_assert:
+            answers.append(await self._by_id(presented.stated_device))
+        return _together(answers)
+
+    # ---- The links, the strongest first ---------------------------------------------------------------------------------
+
+    async def _by_certificate(
+        self, presented: Presented, *, caller: Caller, snapshot: RuleSnapshot, now: Instant
+    ) -> ResolvedDevice:
+        """A certificate that the caller may assert is verified whether or not it leads to a device: rules ask about it too."""
         if Assertion.CLIENT_CERTIFICATE not in caller.may_assert:
             return _NOTHING_CAN_BE_PRESENTED
         if presented.unreadable:
-            return _invalid("certificate_malformed")
+            return _invalid(_CERTIFICATE, "certificate_malformed")
         if presented.certificate_der is None:
             return _NOTHING_WAS_PRESENTED
         certificate = fingerprint(presented.certificate_der)
         try:
             verified = await self._certificates.verify(presented.certificate_der, snapshot, now=now)
         except CertificateRefusedError as refusal:
-            return _invalid(refusal.reason, certificate)
-        if _METHOD not in caller.resolvers:
+            return _invalid(_CERTIFICATE, refusal.reason, certificate=certificate)
+        if _CERTIFICATE not in caller.resolvers:
             return _nobodys("no_device", certificate, verified.common_name)
         return await self._bound_device(certificate, verified, now=now)
 
@@ -94,19 +126,20 @@ class Resolver:
             if binding.certificate == certificate:
                 (live if holds else ended).append(posture)
         if len(holders) > 1:  # whoever holds the key can present either's certificate: it tells neither from the other
-            return _invalid("certificate_cloned", certificate, list(holders.values()), common_name=common_name)
+            return _invalid(_CERTIFICATE, "certificate_cloned", list(holders), certificate=certificate, common_name=common_name)
         chosen = live or _unrevoked(ended) or ended
         if not chosen:
             return _nobodys("unknown_device", certificate, common_name)
+        ids = [posture.device.id for posture in chosen]
         if len(chosen) > 1:
-            return _invalid("device_ambiguous", certificate, chosen, common_name=common_name)
+            return _invalid(_CERTIFICATE, "device_ambiguous", ids, certificate=certificate, common_name=common_name)
         (posture,) = chosen
         if posture.device.lock is not None:
-            return _invalid("device_locked", certificate, chosen, common_name=common_name)
+            return _invalid(_CERTIFICATE, "device_locked", ids, certificate=certificate, common_name=common_name)
         return ResolvedDevice(
             Resolution.FOUND,
             "found" if live else _WHY_NOT_LIVE[posture.device.state],
-            method=_METHOD,
+            method=_CERTIFICATE,
             strength=ResolutionStrength.CERTIFICATE,
             certificate=certificate,
             posture=posture,
@@ -115,7 +148,55 @@ class Resolver:
             common_name=common_name,
         )
 
+    async def _by_address(self, address: IPAddress | None, caller: Caller) -> ResolvedDevice:
+        """The device whose stream comes from there now: never one that an agent merely says is there."""
+        if address is None or not any(address in network for network in caller.device_networks):
+            return _NOTHING_CAN_BE_PRESENTED
+        there = self.connections.at(address)
+        if not there:
+            return _NOTHING_CAN_BE_PRESENTED
+        if len(there) > 1:
+            return _invalid(Link.ADDRESS, "device_ambiguous", there)
+        return await self._named(there[0], Link.ADDRESS, ResolutionStrength.ADDRESS)
 
+    async def _by_id(self, device_id: DeviceId | None) -> ResolvedDevice:
+        if device_id is None:
+            return _NOTHING_CAN_BE_PRESENTED
+        return await self._named(device_id, Link.DEVICE, ResolutionStrength.STATED)
+
+    async def _named(self, device_id: DeviceId, link: Link, strength: ResolutionStrength) -> ResolvedDevice:
+        posture = await self.memory.posture(device_id)
+        if posture is None:
+            return _invalid(link, "unknown_device")
+        if posture.device.lock is not None:
+            return _invalid(link, "device_locked", [device_id])
+        state = posture.device.state
+        reason = "found" if state is DeviceState.ACTIVE else _WHY_NOT_LIVE[state]
+        return ResolvedDevice(Resolution.FOUND, reason, method=link, strength=strength, posture=posture)
+
+
+def _together(answers: Sequence[ResolvedDevice]) -> ResolvedDevice:
+    """One answer of several, the certificate's first: what is known of the certificate itself stays known."""
+    by_certificate = answers[0]
+    answer = next((each for each in answers if each.outcome is Resolution.INVALID), None)
+    if answer is None:
+        found = [each for each in answers if each.posture is not None]
+        ids = sorted({each.posture.device.id for each in found if each.posture is not None})
+        if len(ids) > 1:
+            answer = _invalid(found[0].method, "device_conflict", ids)
+        elif found:
+            answer = max(found, key=lambda each: each.strength)
+        else:
+            return by_certificate
+    return replace(
+        answer,
+        certificate=by_certificate.certificate,
+        certificate_possible=by_certificate.certificate_possible,
+        common_name=by_certificate.common_name,
+    )
+
+
+_ONLY_BY_CERTIFICATE: Final = frozenset({_CERTIFICATE})
 _NOTHING_CAN_BE_PRESENTED: Final = ResolvedDevice(Resolution.ABSENT, "no_device")
 _NOTHING_WAS_PRESENTED: Final = ResolvedDevice(Resolution.ABSENT, "no_device", certificate_possible=True)
 _WHY_NOT_LIVE: Final = {
@@ -134,19 +215,19 @@ def _nobodys(reason: str, certificate: Fingerprint, common_name: str | None) -> 
 
 
 def _invalid(
+    link: str | None,
     reason: str,
-    certificate: Fingerprint | None = None,
-    devices: Sequence[DevicePosture] = (),
+    devices: Iterable[DeviceId] = (),
     *,
+    certificate: Fingerprint | None = None,
     common_name: str | None = None,
 ) -> ResolvedDevice:
-    others = tuple(sorted(posture.device.id for posture in devices))
     return ResolvedDevice(
         Resolution.INVALID,
         reason,
-        method=_METHOD,
+        method=link,
         certificate=certificate,
-        others=others,
-        certificate_possible=True,
+        others=tuple(sorted(devices)),
+        certificate_possible=link is _CERTIFICATE,
         common_name=common_name,
     )

@@ -7,6 +7,7 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator, mod
 
 from watchword_server.configuration.document.base import Entry, Model, faults, one_of, quoted
 from watchword_server.configuration.document.hosts import host_name
+from watchword_server.configuration.document.values import network
 
 MIN_SECRET_CHARACTERS = 32
 OWN_HEADERS = "x-watchword-"  # ours alone: set or removed on every request (DESIGN.md 7)
@@ -96,12 +97,12 @@ class CallerFacts(Model):
 
 
 _Assertion = Annotated[
-    Literal["client_certificate", "identity", "address", "facts"],
-    one_of("client_certificate", "identity", "address", "facts", not_yet=["device"], instead="leave it out"),
+    Literal["client_certificate", "identity", "address", "facts", "device"],
+    one_of("client_certificate", "identity", "address", "facts", "device"),
 ]
 _Resolver = Annotated[
-    Literal["client_certificate"],
-    one_of("client_certificate", not_yet=["device_token", "address", "device"], instead="write `[client_certificate]`"),
+    Literal["client_certificate", "address", "device"],
+    one_of("client_certificate", "address", "device"),
 ]
 
 
@@ -112,6 +113,9 @@ class Caller(Entry):
     authenticate: Authenticate
     may_assert: Annotated[list[_Assertion], Field(max_length=8)] = Field(default_factory=list)
     resolvers: Annotated[list[_Resolver], Field(max_length=8)] = Field(default_factory=list)
+    device_networks: Annotated[list[Annotated[str, AfterValidator(network)]], Field(max_length=64)] = Field(
+        default_factory=list, validate_default=True
+    )
     identity: CallerIdentity | None = Field(default=None, validate_default=True)
     facts: CallerFacts | None = Field(default=None, validate_default=True)
 
@@ -119,9 +123,25 @@ class Caller(Entry):
     @classmethod
     def _fed_by_an_assertion(cls, resolvers: list[str], info: ValidationInfo) -> list[str]:
         assertions = info.data.get("may_assert")
-        if assertions is not None and "client_certificate" in resolvers and "client_certificate" not in assertions:
-            raise ValueError("`client_certificate` resolves nothing here: add it to `may_assert` as well")
+        for resolver in resolvers:
+            if assertions is not None and resolver not in assertions:
+                raise ValueError(f"`{resolver}` resolves nothing here: add it to `may_assert` as well")
         return resolvers
+
+    @field_validator("device_networks")
+    @classmethod
+    def _networks_of_the_address(cls, networks: list[str], info: ValidationInfo) -> list[str]:
+        resolvers = info.data.get("resolvers")
+        if resolvers is None:
+            return networks
+        if "address" in resolvers and not networks:
+            raise ValueError(
+                "`device_networks` is missing, though `resolvers` has `address`: name the networks where an address is one "
+                "device's, such as `[100.96.0.0/12]`"
+            )
+        if networks and "address" not in resolvers:
+            raise ValueError("`resolvers` does not list `address`, so they would be ignored: add it there or leave this out")
+        return networks
 
     @field_validator("identity")
     @classmethod
