@@ -15,7 +15,11 @@ from pydantic_core import PydanticUndefined
 from watchword_server.settings import ENV_PREFIX, Settings
 
 ROOT: Final = Path(__file__).resolve().parents[1]
-PROTOS: Final = (("watchword/v1/posture.proto", True), ("watchword/envoy/ext_authz.proto", False))  # has it a service?
+PROTOS: Final = (
+    ("watchword/v1/posture.proto", True),
+    ("watchword/v1/decision.proto", True),
+    ("watchword/envoy/ext_authz.proto", False),
+)  # has it a service of which stubs are wanted?
 
 
 def main() -> int:

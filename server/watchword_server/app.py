@@ -13,10 +13,10 @@ import grpc
 import structlog
 
 from watchword.envoy import ext_authz_pb2
-from watchword.v1 import posture_pb2
+from watchword.v1 import decision_pb2, posture_pb2
 from watchword_server import events
 from watchword_server.core.snapshot import RuleSnapshot
-from watchword_server.doors import ext_authz
+from watchword_server.doors import ext_authz, native
 from watchword_server.doors.decisions_http import DecisionsHttp
 from watchword_server.errors import ServiceError, StoreUnavailableError
 from watchword_server.house import House
@@ -121,8 +121,15 @@ class Server:
             StreamMethod(service, "Attest", door.attest, posture_pb2.AttestRequest),
         )
 
-    def _decision_methods(self) -> Sequence[UnaryMethod]:
-        return (UnaryMethod(ext_authz.SERVICE, "Check", self.house.ext_authz.check, ext_authz_pb2.CheckRequest),)
+    def _decision_methods(self) -> Sequence[UnaryMethod | StreamMethod]:
+        door = self.house.native
+        return (
+            UnaryMethod(ext_authz.SERVICE, "Check", self.house.ext_authz.check, ext_authz_pb2.CheckRequest),
+            UnaryMethod(native.SERVICE, "Decide", door.decide, decision_pb2.DecideRequest),
+            UnaryMethod(native.SERVICE, "DecideBatch", door.decide_batch, decision_pb2.DecideBatchRequest),
+            UnaryMethod(native.SERVICE, "Explain", door.explain, decision_pb2.ExplainRequest),
+            StreamMethod(native.SERVICE, "WatchDevice", door.watch_device, decision_pb2.WatchDeviceRequest),
+        )
 
     async def _start_http(self, app: App, host: str, port: int, tls: Tls | None) -> str:
         context = _http_tls(tls)
@@ -158,6 +165,7 @@ class Server:
 
     def _on_swap(self, snapshot: RuleSnapshot) -> None:
         self._spawn(self._reconcile(snapshot))
+        self.house.changes.note_all()
         self.house.revocation_sources.follow()
 
     async def _reconcile(self, snapshot: RuleSnapshot) -> None:

@@ -13,7 +13,8 @@ WatchwordError
 │   │   ├── NewKeyRefusedError       the key a device wants to rotate to: weak, unproven or taken; they look alike
 │   │   └── SupersededError          a newer session of the device holds the epoch
 │   ├── EnrollmentRefusedError       whatever the reason: outside, all look alike
-│   ├── CallerRefusedError           nobody we know asks for decisions, or asserts what it may not
+│   ├── CallerRefusedError           nobody we know asks for decisions
+│   ├── CallerNotAllowedError        a caller asks for what its entry does not let it know
 │   ├── RequestMalformedError        a decision request that cannot be understood
 │   └── RateLimitedError             too many in too short a time
 ├── OperatorError                    an operator's input or the configuration
@@ -122,6 +123,12 @@ class CallerRefusedError(PeerError):
     """The caller is not registered, or asserts what its entry does not allow."""
 
     code = "caller_refused"
+
+
+class CallerNotAllowedError(PeerError):
+    """A caller asks for what its entry does not let it know."""
+
+    code = "caller_not_allowed"
 
 
 class RequestMalformedError(PeerError):

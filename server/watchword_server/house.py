@@ -27,6 +27,7 @@ from watchword_server.doors.cloudflare.app import CloudflareDoor
 from watchword_server.doors.codec import parse_enrollment_statement, parse_evidence, parse_goodbye, parse_key_rotation
 from watchword_server.doors.decisions_http import HttpDoors
 from watchword_server.doors.ext_authz import ExtAuthzDoor
+from watchword_server.doors.native import NativeDoor
 from watchword_server.doors.operators.app import OperatorsDoor
 from watchword_server.doors.operators.audit import AuditRoutes
 from watchword_server.doors.operators.authentication import Authentication, Provider
@@ -42,6 +43,7 @@ from watchword_server.errors import ServiceError
 from watchword_server.ports import DecisionPage, DecisionQuery, Retention
 from watchword_server.services.answered import AnsweredChallenges
 from watchword_server.services.auditing import Auditing
+from watchword_server.services.changes import Changes
 from watchword_server.services.connections import Connections
 from watchword_server.services.decisions import Decisions
 from watchword_server.services.devices import Devices
@@ -64,6 +66,7 @@ from watchword_server.services.service_tokens import ServiceTokens
 from watchword_server.services.token_uses import TokenUses
 from watchword_server.services.tokens import Tokens
 from watchword_server.services.verifier import Verifier
+from watchword_server.services.watching import Watching
 from watchword_server.settings import Oidc, Settings
 
 _POSTURE_LOG_TRIMMED_EVERY_SECONDS: Final = 600.0
@@ -86,6 +89,8 @@ class House:
     ext_authz: ExtAuthzDoor
     http_doors: HttpDoors
     spoe: SpoeDoor
+    native: NativeDoor
+    changes: Changes
     operators: OperatorsDoor
     decision_log: JsonLinesLog
     posture_log: JsonLinesLog
@@ -160,6 +165,7 @@ class House:
         metrics = Metrics()
         metrics.log_dropped.labels("decisions").set_function(lambda: decision_log.dropped)
         metrics.log_dropped.labels("posture").set_function(lambda: posture_log.dropped)
+        changes = Changes(limits.max_watches)
         memory = PostureCache(
             store,
             CacheLimits(
@@ -169,6 +175,8 @@ class House:
                 keep_absent_seconds=settings.cache.keep_absent_seconds,
                 load_deadline_seconds=settings.cache.load_deadline_seconds,
             ),
+            changed=changes.note,
+            changed_all=changes.note_all,
         )
         in_force, revocation, connections = RulesInForce(), RevocationInForce(), Connections()
         rejudging = Rejudging(store, memory, revocation, clock, posture_log)
@@ -231,6 +239,7 @@ class House:
         async def find_decisions(query: DecisionQuery) -> DecisionPage:
             return await asyncio.to_thread(decision_file.find_decisions, decision_log.path, query)
 
+        explaining = Explaining(decisions, in_force, memory, clock, find_decision)
         history = settings.history
         retention = Retention(
             audit_records=history.audit_records,
@@ -291,12 +300,14 @@ class House:
             ext_authz=ExtAuthzDoor(decisions, in_force, metrics, auditing),
             http_doors=HttpDoors.make(decisions, in_force, metrics, auditing),
             spoe=SpoeDoor(decisions, in_force, metrics, auditing),
+            native=NativeDoor(decisions, explaining, Watching(memory, in_force, changes, clock), in_force, metrics, auditing),
+            changes=changes,
             operators=OperatorsDoor(
                 authentication=authentication,
                 rules=RuleRoutes(rules),
                 decisions=DecisionRoutes(
                     decisions,
-                    Explaining(decisions, in_force, memory, clock, find_decision),
+                    explaining,
                     find_one=find_decision,
                     find=find_decisions,
                 ),

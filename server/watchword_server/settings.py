@@ -122,6 +122,7 @@ class Limits(_Group):
     first_evidence_timeout_seconds: Seconds = Field(60.0, description="a stream that proves nothing is closed after this")
     challenge_max_age_seconds: float = Field(60.0, gt=0, le=60.0, description="how long a nonce may be answered")
     max_streams: int = Field(10_000, ge=1, le=1_000_000, description="attestation streams at once")
+    max_watches: int = Field(10_000, ge=1, le=1_000_000, description="streams that follow a device's standing at once")
     max_unproven_streams: int = Field(
         2_000, ge=1, le=1_000_000, description="of these, streams that have proven nothing yet; the oldest gives way"
     )

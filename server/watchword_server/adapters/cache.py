@@ -155,6 +155,8 @@ class PostureCache:
     store: DeviceStore
     limits: CacheLimits = field(default_factory=CacheLimits)
     timer: Callable[[], float] = time.monotonic
+    changed: Callable[[DeviceId], None] = lambda _: None  # told of each device of which something may have changed
+    changed_all: Callable[[], None] = lambda: None
     _postures: RevisionedCache[DeviceId, DevicePosture] = field(init=False)
     _bindings: RevisionedCache[KeyFingerprint, Sequence[CertificateBinding]] = field(init=False)
     _narrowings: dict[DeviceId, dict[int, Narrowing]] = field(default_factory=dict)
@@ -192,6 +194,7 @@ class PostureCache:
         narrowing = Narrowing(next(self._serials), device_id, failed, frozenset(judged), state, lock)
         self._narrowings.setdefault(device_id, {})[narrowing.serial] = narrowing
         self._overlaid.pop(device_id, None)
+        self.changed(device_id)
         return narrowing
 
     def settle(self, narrowing: Narrowing, *, revision: int | None = None) -> None:
@@ -210,6 +213,7 @@ class PostureCache:
             else:
                 del self._held[narrowing.device_id]
         self._overlaid.pop(narrowing.device_id, None)
+        self.changed(narrowing.device_id)
 
     def hold(self, narrowing: Narrowing) -> None:
         """The narrowing's commit failed: it holds until a later commit about the same checks is done.
@@ -226,6 +230,7 @@ class PostureCache:
             lock=narrowing.lock or held.lock,
         )
         self._overlaid.pop(narrowing.device_id, None)
+        self.changed(narrowing.device_id)
 
     def release_lock(self, device_id: DeviceId) -> bool:
         """Ends a lock that is held because its commit failed; False: none was. What else is held stays."""
@@ -234,6 +239,7 @@ class PostureCache:
             return False
         self._held[device_id] = replace(held, lock=None)
         self._overlaid.pop(device_id, None)
+        self.changed(device_id)
         return True
 
     def _drop(self, narrowing: Narrowing) -> None:
@@ -247,13 +253,15 @@ class PostureCache:
         known = self._postures.peek(device.id)
         if known is None or known[1] >= revision:
             self._postures.forget(device.id, revision)
-            return
-        merged = {**known[0].results, **{result.check_id: result for result in results}}
-        self._postures.put(device.id, DevicePosture(device=device, results=merged, revision=revision), revision)
+        else:
+            merged = {**known[0].results, **{result.check_id: result for result in results}}
+            self._postures.put(device.id, DevicePosture(device=device, results=merged, revision=revision), revision)
+        self.changed(device.id)
 
     def forget_device(self, device_id: DeviceId, *, revision: int) -> None:
         """The store changed it in a way that is simpler to read again."""
         self._postures.forget(device_id, revision)
+        self.changed(device_id)
 
     def forget_key(self, key: KeyFingerprint, *, revision: int) -> None:
         """The bindings of its certificates changed."""
@@ -264,6 +272,7 @@ class PostureCache:
         self._postures.forget_all(revision)
         self._bindings.forget_all(revision)
         self._overlaid.clear()
+        self.changed_all()
 
     async def _load_posture(self, device_id: DeviceId) -> tuple[DevicePosture | None, int]:
         posture = await self.store.posture(device_id)

@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Final, TypeVar
 
 from cryptography import x509
 
 from watchword_server.core.addresses import address_from
-from watchword_server.core.model import AccessRequest, Identity, IPAddress
+from watchword_server.core.model import AccessRequest, DeviceId, Identity, IPAddress
 from watchword_server.core.rules import Assertion, Caller
 from watchword_server.doors.facts import reported_facts
 from watchword_server.doors.passed_certificates import MAX_LENGTH, from_der
@@ -62,6 +63,17 @@ def access_request(
     )
 
 
+def as_headers(caller: Caller, *, identity: str, facts: str, client_id: str, client_secret: str) -> Mapping[str, Sequence[str]]:
+    """What a contract without headers says in fields of its own, as the headers that `access_request` reads. Empty: not told."""
+    told = (
+        (caller.identity_header, identity),
+        (caller.facts_header, facts),
+        (CLIENT_ID_HEADER, client_id),
+        (CLIENT_SECRET_HEADER, client_secret),
+    )
+    return {name: (value,) for name, value in told if name is not None and value}
+
+
 def split_url(url: str) -> tuple[str, str, str]:
     """Scheme, host with its port, and target of an absolute http(s) URL. Raises `RequestMalformedError`."""
     parts = _URL.fullmatch(url)
@@ -93,9 +105,10 @@ def presented(certificate: str, decode: Callable[[str], bytes], headers: Mapping
     return _presented(certificate, decode, headers)
 
 
-def presented_der(certificate: bytes, headers: Mapping[str, Sequence[str]]) -> Presented:
-    """As `presented`, for a contract that passes the certificate's own bytes."""
-    return _presented(certificate, from_der, headers)
+def presented_der(certificate: bytes, headers: Mapping[str, Sequence[str]], *, stated_device: str = "") -> Presented:
+    """As `presented`, for a contract that passes the certificate's own bytes, and perhaps a device's id; empty: none."""
+    shown = _presented(certificate, from_der, headers)
+    return replace(shown, stated_device=DeviceId(stated_device)) if stated_device else shown
 
 
 def _presented(certificate: _Text, decode: Callable[[_Text], bytes], headers: Mapping[str, Sequence[str]]) -> Presented:

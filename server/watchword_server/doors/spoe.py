@@ -20,7 +20,7 @@ from watchword_server.core.model import AccessRequest
 from watchword_server.core.rules import Caller
 from watchword_server.doors.callers import SECRET_HEADER, authenticate_caller, note_refused_caller
 from watchword_server.doors.denials import told_to_the_client
-from watchword_server.doors.requests import CLIENT_ID_HEADER, CLIENT_SECRET_HEADER, access_request, presented_der
+from watchword_server.doors.requests import access_request, as_headers, presented_der
 from watchword_server.errors import CallerRefusedError, RequestMalformedError, WatchwordError
 from watchword_server.peer import Peer
 from watchword_server.services.auditing import Auditing
@@ -97,16 +97,13 @@ def _read(said: Mapping[str, str], arguments: Mapping[str, object], caller: Call
         raise RequestMalformedError("the argument `certificate` is not binary")
     if said["scheme"] not in ("http", "https"):
         raise RequestMalformedError("the argument `scheme` is neither http nor https")
-    headers = {
-        name: (value,)
-        for name, value in (
-            (caller.identity_header, said["identity"]),
-            (caller.facts_header, said["facts"]),
-            (CLIENT_ID_HEADER, said["client_id"]),
-            (CLIENT_SECRET_HEADER, said["client_secret"]),
-        )
-        if name is not None and value
-    }
+    headers = as_headers(
+        caller,
+        identity=said["identity"],
+        facts=said["facts"],
+        client_id=said["client_id"],
+        client_secret=said["client_secret"],
+    )
     asked = access_request(
         caller=caller,
         method=said["method"],

@@ -16,6 +16,7 @@ _STATUS: Final[Mapping[type[errors.WatchwordError], tuple[grpc.StatusCode, int]]
     errors.SupersededError: (grpc.StatusCode.ABORTED, 409),
     errors.EnrollmentRefusedError: (grpc.StatusCode.PERMISSION_DENIED, 403),
     errors.CallerRefusedError: (grpc.StatusCode.UNAUTHENTICATED, 401),
+    errors.CallerNotAllowedError: (grpc.StatusCode.PERMISSION_DENIED, 403),
     errors.RateLimitedError: (grpc.StatusCode.RESOURCE_EXHAUSTED, 429),
     errors.OperatorError: (grpc.StatusCode.INVALID_ARGUMENT, 400),
     errors.NotAuthorizedError: (grpc.StatusCode.UNAUTHENTICATED, 401),

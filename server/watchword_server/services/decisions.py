@@ -84,11 +84,16 @@ class Decisions:
     def __post_init__(self) -> None:
         self._recent = LRUCache(self.remembered)
 
-    async def answer(self, request: AccessRequest, presented: Presented, *, caller: Caller) -> Answer:
-        """Decides and records. Never raises: what goes wrong on the way is a denial that says so."""
+    async def answer(
+        self, request: AccessRequest, presented: Presented, *, caller: Caller, snapshot: RuleSnapshot | None = None
+    ) -> Answer:
+        """Decides and records, by the rules in force unless a snapshot of them is given.
+
+        Never raises: what goes wrong on the way is a denial that says so.
+        """
         decision_id = f"dcn_{self.fresh_bytes(12).hex()}"
         now = self.clock.now()
-        snapshot = self.rules.current
+        snapshot = snapshot or self.rules.current
         try:
             if presented.service_credential is not None:
                 request = _with_service_token(request, presented.service_credential, snapshot, now=now)

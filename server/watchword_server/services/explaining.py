@@ -44,20 +44,21 @@ class Explaining:
     clock: Clock
     find_decision: Callable[[str], Awaitable[Mapping[str, object] | None]]
 
-    async def decision(self, decision_id: str) -> dict[str, object]:
+    async def decision(self, decision_id: str, *, asked_by: str | None = None) -> dict[str, object]:
         """The path a decision took: by the rules it was made with while they are at hand, else by those in force.
 
+        `asked_by`: only one that this caller asked for; to it there is no other.
         With other rules, or without the query it was asked about, the path may lead elsewhere: `agrees` says whether it does not.
         Raises `NotFoundError`, `RecordUnreadableError`.
         """
         recent = self.decisions.recent(decision_id)
-        if recent is not None:
+        if recent is not None and asked_by in (None, recent.request.caller):
             snapshot = self.rules.of_revision(recent.rules_revision)
             explanation = explain(recent.request, recent.device, snapshot or self.rules.current, now=recent.decision.decided_at)
             made = (recent.decision.outcome.value, recent.decision.reason)
             return _explained(explanation, snapshot, self.rules.current, made)
-        record = await self.find_decision(decision_id)
-        if record is None:
+        record = None if recent is not None else await self.find_decision(decision_id)
+        if record is None or asked_by not in (None, record["caller"]):
             raise NotFoundError(f"no decision `{decision_id}` in memory or in the decision log that is kept")
         request, device, now = replayed(record)
         explanation = explain(request, device, self.rules.current, now=now)
