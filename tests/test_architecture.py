@@ -32,6 +32,7 @@ ROOMS = {
         "events",
         "peer",
         "transports",
+        "adapters.signing_keys",
         "adapters.store_sql",
         "rehearsal",
         "importing",

@@ -27,6 +27,7 @@ _COMMANDS: Final[Mapping[str, str]] = {
     "results": "devices",
     "posture-log": "looking_back",
     "decisions": "looking_back",
+    "signing-keys": "signing_keys",
     "audit": "audit",
     "revisions": "revisions",
     "explain": "explain",

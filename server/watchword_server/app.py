@@ -57,7 +57,7 @@ class Server:
         """Listens everywhere; then the house is ready. Raises `OSError` for an address that is taken."""
         house, settings = self.house, self.house.settings
         ports = _Ports(settings)
-        http = DecisionsHttp(house.http_doors, lambda: house.ready)
+        http = DecisionsHttp(house.http_doors, lambda: house.ready, house.key_set)
         operators = settings.operators
         self.addresses["operators"] = await self._start_http(
             house.operators.app, operators.host, ports.take(operators.port), operators.tls
@@ -184,7 +184,7 @@ class Server:
         house = self.house
         directory = house.data_dir / "callers"
         directory.mkdir(mode=0o700, exist_ok=True)
-        app = DecisionsHttp(house.http_doors, lambda: house.ready)
+        app = DecisionsHttp(house.http_doors, lambda: house.ready, house.key_set)
         http = HttpServer(app, bind_unix(directory / f"{name}.http.sock"), socket_name=name)
         await http.start()
         path = directory / f"{name}.grpc.sock"

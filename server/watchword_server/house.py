@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from watchword_server.adapters import decision_file
+from watchword_server.adapters import signing_keys as signing_keys_file
 from watchword_server.adapters.cache import CacheLimits, PostureCache
 from watchword_server.adapters.clock import SystemClock
 from watchword_server.adapters.json_lines import JsonLinesLog, LogLimits
@@ -19,6 +20,7 @@ from watchword_server.adapters.key_encryption import KeyEncryption
 from watchword_server.adapters.metrics import Metrics
 from watchword_server.adapters.ocsp_client import OcspClient
 from watchword_server.adapters.revocation_reader import RevocationReader
+from watchword_server.adapters.signing_keys import SigningKeys, signed
 from watchword_server.adapters.store_sql.store import SqlStore, StoreLimits
 from watchword_server.core.model import DeviceId, Instant
 from watchword_server.doors.agents import AgentDoor, AgentLimits
@@ -37,11 +39,14 @@ from watchword_server.doors.operators.devices import DeviceRoutes
 from watchword_server.doors.operators.postures import PostureRoutes
 from watchword_server.doors.operators.rules import RuleRoutes
 from watchword_server.doors.operators.settings import SettingsRoutes
+from watchword_server.doors.operators.signing_keys import SigningKeyRoutes
 from watchword_server.doors.operators.tokens import TokenRoutes
 from watchword_server.doors.spoe import SpoeDoor
 from watchword_server.errors import ServiceError
 from watchword_server.ports import DecisionPage, DecisionQuery, Retention
 from watchword_server.services.answered import AnsweredChallenges
+from watchword_server.services.assertions import TYPE as ASSERTION_TYPE
+from watchword_server.services.assertions import Assertions
 from watchword_server.services.auditing import Auditing
 from watchword_server.services.changes import Changes
 from watchword_server.services.connections import Connections
@@ -91,6 +96,7 @@ class House:
     spoe: SpoeDoor
     native: NativeDoor
     changes: Changes
+    signing_keys: SigningKeys
     operators: OperatorsDoor
     decision_log: JsonLinesLog
     posture_log: JsonLinesLog
@@ -103,6 +109,10 @@ class House:
     def account_id(self) -> str:
         """The account of the Cloudflare API."""
         return self.settings.operators.account_id or self.store.identity.account_id
+
+    def key_set(self) -> Mapping[str, object]:
+        """The public keys of what is signed here (RFC 7517)."""
+        return {"keys": [key.public for key in self.signing_keys.published(self.clock.now())]}
 
     @classmethod
     async def open(cls, data_dir: Path, settings: Settings) -> Self:
@@ -230,8 +240,12 @@ class House:
             limits.challenge_max_age_seconds,
             parse_enrollment_statement,
         )
+        signing_keys = _signing_keys(data_dir, settings, clock.now())
+        issuer = settings.decisions.issuer or f"watchword/{identity.account_id}"
+        assertions = Assertions(issuer, lambda claims, now: signed(signing_keys.current(now), claims, kind=ASSERTION_TYPE))
         resolver = Resolver(memory, revocation, store, connections)
-        decisions = Decisions(in_force, resolver, clock, secrets.token_bytes, decision_log, settings.decisions.log_query)
+        log_query = settings.decisions.log_query
+        decisions = Decisions(in_force, resolver, clock, secrets.token_bytes, decision_log, assertions, log_query)
 
         async def find_decision(decision_id: str) -> Mapping[str, object] | None:
             return await asyncio.to_thread(decision_file.find_decision, decision_log.path, decision_id)
@@ -302,6 +316,7 @@ class House:
             spoe=SpoeDoor(decisions, in_force, metrics, auditing),
             native=NativeDoor(decisions, explaining, Watching(memory, in_force, changes, clock), in_force, metrics, auditing),
             changes=changes,
+            signing_keys=signing_keys,
             operators=OperatorsDoor(
                 authentication=authentication,
                 rules=RuleRoutes(rules),
@@ -313,6 +328,7 @@ class House:
                 ),
                 postures=PostureRoutes(store, in_force, clock),
                 settings=SettingsRoutes(settings, account_id),
+                signing_keys=SigningKeyRoutes(signing_keys, clock, auditing),
                 devices=DeviceRoutes(store, acts_on_devices, connections, in_force, clock, auditing),
                 tokens=TokenRoutes(tokens, store, clock, ServiceTokens(rules, clock, secrets.token_bytes), in_force, uses),
                 certificates=CertificateRoutes(lists, sources, in_force, auditing),
@@ -336,6 +352,12 @@ def _provider(oidc: Oidc | None) -> Provider | None:
         return None
     tokens = VerifiedTokens(oidc.issuer, oidc.audience, oidc.algorithms, oidc.leeway_seconds, Jwks(oidc.jwks_url))
     return Provider(tokens, oidc.role_claim, oidc.roles)
+
+
+def _signing_keys(data_dir: Path, settings: Settings, now: Instant) -> SigningKeys:
+    shared = settings.decisions.signing_keys_file
+    path = shared or data_dir / signing_keys_file.FILE
+    return SigningKeys.open(path, shared=shared is not None, algorithm=settings.decisions.signing_algorithm, now=now)
 
 
 def _stand_in_epoch(key: bytes, device_id: DeviceId) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from watchword_server.core.audit import Act, Link
 from watchword_server.core.certificates.revocation import IssuerKey, OcspStatus, RevocationList
@@ -477,6 +477,33 @@ class TokenStore(Protocol):
 
     async def save_token_uses(self, used: Mapping[str, Instant]) -> None:
         """Keeps when API tokens were last used, by their ids."""
+        ...
+
+
+class TokenKey(Protocol):
+    """A key of ours that signs tokens. `algorithm`: ES256 or EdDSA; `created_at`: from when it is published."""
+
+    @property
+    def id(self) -> str: ...  # noqa: D102 - fields
+    @property
+    def algorithm(self) -> str: ...  # noqa: D102
+    @property
+    def created_at(self) -> Instant: ...  # noqa: D102
+
+
+class TokenKeys(Protocol):
+    """The keys that our own tokens are signed with (RFC 7517)."""
+
+    def standing(self, now: Instant) -> Sequence[tuple[TokenKey, str]]:
+        """Each published key, the oldest first: `next`, `signing` or `retiring`."""
+        ...
+
+    def next_key(self, now: Instant) -> Any:  # noqa: ANN401 - only `rotate_to` looks into it
+        """A key to rotate to. Raises `ConflictError`: not now, or not here."""
+        ...
+
+    def rotate_to(self, key: Any, now: Instant) -> None:  # noqa: ANN401 - as above
+        """Publishes it; it signs after a while. Raises `StoreUnavailableError`."""
         ...
 
 

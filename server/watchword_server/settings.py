@@ -78,6 +78,13 @@ class DecisionsListener(Listener):
     grpc_port: Port | None = Field(None, description="ext_authz; 0: any free port; unset: counted from `port`")
     http_port: Port | None = Field(None, description="auth_request, forward auth; 0: any free port; unset: counted from `port`")
     spop_port: Port | None = Field(None, description="HAProxy's SPOE; 0: any free port; unset: counted from `port`")
+    issuer: Annotated[str, Field(min_length=1, max_length=255)] | None = Field(
+        None, description="`iss` of the tokens that are signed here; unset: made from the account id"
+    )
+    signing_keys_file: Path | None = Field(
+        None, description="JWK Set of private keys that all replicas share; unset: made in the data directory"
+    )
+    signing_algorithm: Literal["ES256", "EdDSA"] = Field("ES256", description="of signing keys that are made here")
     log_query: bool = Field(
         default=False, description="the decision log tells queries, which carry secrets: reset links, signed URLs, tokens"
     )

@@ -12,6 +12,8 @@ ADMIN: Final = {
     ("GET", "/api/v1/audit"),
     ("GET", "/api/v1/settings"),
     ("GET", "/api/v1/tokens"),
+    ("GET", "/api/v1/signing-keys"),
+    ("POST", "/api/v1/signing-keys/rotate"),
     ("POST", "/api/v1/tokens"),
     ("DELETE", "/api/v1/tokens/{token_id}"),
 }

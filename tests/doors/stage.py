@@ -87,7 +87,7 @@ class Told:
     @property
     def lasting(self) -> "Told":
         """Without what differs from one decision to the next."""
-        changing = {"x-watchword-decision-id", "x-watchword-evidence-age"}
+        changing = {"x-watchword-decision-id", "x-watchword-evidence-age", "x-watchword-assertion"}
         return replace(self, headers={name: value for name, value in self.headers.items() if name not in changing})
 
 

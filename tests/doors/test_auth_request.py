@@ -132,13 +132,13 @@ async def call(app: Any, *, method: str = "GET", path: str = PATH, peer: Peer | 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "OPTIONS", "PROPFIND"])
 def test_the_subrequests_method_does_not_matter(stage: Stage, method: str) -> None:
     """A HEAD's Content-Length is what a GET's would be (RFC 9110, 8.6); the transport leaves its body out."""
-    app = DecisionsHttp(stage.world.house.http_doors, lambda: True)
+    app = DecisionsHttp(stage.world.house.http_doors, lambda: True, dict)
     for ask in (Ask(stage.credential), Ask(), Ask(secrets=())):
         status, headers, body = stage.run(call(app, method=method, peer=nginx_peer(ask)))
         expected = stage.nginx(ask)
         assert status == expected.status
         assert headers.pop("content-length") == str(len(body))
-        changing = {"x-watchword-decision-id", "x-watchword-evidence-age"}
+        changing = {"x-watchword-decision-id", "x-watchword-evidence-age", "x-watchword-assertion"}
         assert {name: value for name, value in headers.items() if name not in changing} == dict(expected.lasting.headers)
         assert bool(body) == (status != 200)
         if body:
@@ -164,13 +164,13 @@ def test_the_subrequests_method_does_not_matter(stage: Stage, method: str) -> No
     ],
 )
 def test_every_other_path_is_nothing(stage: Stage, path: str) -> None:
-    app = DecisionsHttp(stage.world.house.http_doors, lambda: True)
+    app = DecisionsHttp(stage.world.house.http_doors, lambda: True, dict)
     status, _, body = stage.run(call(app, path=path, peer=nginx_peer(Ask(stage.credential))))
     assert (status, json.loads(body)["error"]["code"]) == (404, "not_found")
 
 
 def test_readiness_follows_the_house_and_liveness_does_not(stage: Stage) -> None:
     for ready, status in ((True, 200), (False, 503)):
-        app = DecisionsHttp(stage.world.house.http_doors, lambda ready=ready: ready)  # type: ignore[misc] # bound now
+        app = DecisionsHttp(stage.world.house.http_doors, lambda ready=ready: ready, dict)  # type: ignore[misc] # bound now
         assert stage.run(call(app, path="/readyz"))[0] == status
         assert stage.run(call(app, path="/livez"))[0] == 200

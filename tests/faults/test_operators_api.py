@@ -51,6 +51,8 @@ ROUTES: Final[tuple[tuple[str, str, dict[str, Any] | None, str], ...]] = (  # me
     ("POST", "/service-tokens/nobody/credential", {}, "write"),
     ("GET", "/audit", None, "admin"),
     ("GET", "/settings", None, "admin"),
+    ("GET", "/signing-keys", None, "admin"),
+    ("POST", "/signing-keys/rotate", {}, "admin"),
     ("GET", "/tokens", None, "admin"),
     ("POST", "/tokens", {"role": "read"}, "admin"),
     ("DELETE", "/tokens/AAAAAAAAAAAAAAAA", None, "admin"),
@@ -134,7 +136,7 @@ async def test_this_list_of_routes_is_whole(tmp_path: Path, pki: Pki) -> None:
         door = world.house.operators
         parts = (
             *(door.rules, door.decisions, door.devices, door.postures),
-            *(door.tokens, door.certificates, door.audit, door.settings),
+            *(door.tokens, door.certificates, door.audit, door.settings, door.signing_keys),
         )
         routers = [part.router(door.authentication) for part in parts]
     served = [route for router in routers for route in router.routes if isinstance(route, APIRoute)]

@@ -47,6 +47,7 @@ class Action(StrEnum):
     ENROLLMENT_TOKEN_REVOKED = "enrollment_token.revoked"  # noqa: S105
     API_TOKEN_CREATED = "api_token.created"  # noqa: S105
     API_TOKEN_REVOKED = "api_token.revoked"  # noqa: S105
+    SIGNING_KEY_ROTATED = "signing_key.rotated"
     REVOCATION_LIST_UPLOADED = "revocation_list.uploaded"
     REVOCATION_LIST_REFRESHED = "revocation_list.refreshed"
 

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from watchword_server.adapters.metrics import Metrics
 from watchword_server.doors import auth_request, ext_authz_http, forward_auth
@@ -13,6 +13,7 @@ from watchword_server.services.auditing import Auditing
 from watchword_server.services.decisions import Decisions
 from watchword_server.services.rules_in_force import RulesInForce
 
+_KEPT_FOR: Final = "public, max-age=300"  # a new key is published twice as long before it signs
 _Scope = MutableMapping[str, Any]
 _Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 _Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -44,6 +45,7 @@ class DecisionsHttp:
 
     doors: HttpDoors
     is_ready: Callable[[], bool]
+    key_set: Callable[[], Mapping[str, object]]
 
     async def __call__(self, scope: _Scope, receive: _Receive, send: _Send) -> None:
         """ASGI."""
@@ -55,6 +57,9 @@ class DecisionsHttp:
             await _respond(send, answer.status, answer.headers, answer.body)
             return
         match scope["path"]:
+            case "/.well-known/jwks.json":
+                content = json.dumps(self.key_set()).encode() + b"\n"
+                await _respond(send, 200, {"content-type": "application/json", "cache-control": _KEPT_FOR}, content)
             case "/livez":
                 await _respond_json(send, 200, {"status": "ok"})
             case "/readyz":

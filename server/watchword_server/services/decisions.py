@@ -26,6 +26,7 @@ from watchword_server.core.rules import Caller
 from watchword_server.core.snapshot import RuleSnapshot
 from watchword_server.errors import WatchwordError
 from watchword_server.ports import Clock, EventLog, Randomness
+from watchword_server.services.assertions import Assertions
 from watchword_server.services.recording import Recent, decision_record
 from watchword_server.services.resolving import Presented, Resolver, ServiceCredential
 from watchword_server.services.rules_in_force import RulesInForce
@@ -77,6 +78,7 @@ class Decisions:
     clock: Clock
     fresh_bytes: Randomness
     decision_log: EventLog
+    assertions: Assertions | None = None  # None: none leaves
     log_query: bool = False
     remembered: int = 10_000
     _recent: LRUCache[str, Recent] = field(init=False)
@@ -94,6 +96,7 @@ class Decisions:
         decision_id = f"dcn_{self.fresh_bytes(12).hex()}"
         now = self.clock.now()
         snapshot = snapshot or self.rules.current
+        asserted: dict[str, str] = {}
         try:
             if presented.service_credential is not None:
                 request = _with_service_token(request, presented.service_credential, snapshot, now=now)
@@ -101,6 +104,8 @@ class Decisions:
                 presented, caller=caller, snapshot=snapshot, now=now, source_ip=request.source_ip
             )
             decision = decide(request, device, snapshot, now=now)
+            if decision.allowed and self.assertions is not None:
+                asserted = {ASSERTION: self.assertions.of(request, decision)}
         except WatchwordError as error:
             decision = _failed(error.code, now)
         except Exception:  # noqa: BLE001 - a fault of ours must deny, never let pass
@@ -111,7 +116,8 @@ class Decisions:
         )
         self._recent[decision_id] = recent
         self.decision_log.write(partial(decision_record, recent, with_query=self.log_query))  # made by the log's own thread
-        return Answer(decision_id, decision, _headers(decision_id, request, decision), _body(decision_id, decision))
+        headers = {**_headers(decision_id, request, decision), **asserted}
+        return Answer(decision_id, decision, headers, _body(decision_id, decision))
 
     def recent(self, decision_id: str) -> Recent | None:
         """A recent decision with what it was made of, to explain it or to make it again."""

@@ -20,6 +20,7 @@ from watchword_server.doors.operators.failures import FAILURES, add_error_handle
 from watchword_server.doors.operators.postures import PostureRoutes
 from watchword_server.doors.operators.rules import RuleRoutes
 from watchword_server.doors.operators.settings import SettingsRoutes
+from watchword_server.doors.operators.signing_keys import SigningKeyRoutes
 from watchword_server.doors.operators.tokens import TokenRoutes
 from watchword_server.errors import WatchwordError
 from watchword_server.services.connections import Connections
@@ -38,6 +39,7 @@ class OperatorsDoor:
     decisions: DecisionRoutes
     postures: PostureRoutes
     settings: SettingsRoutes
+    signing_keys: SigningKeyRoutes
     devices: DeviceRoutes
     tokens: TokenRoutes
     certificates: CertificateRoutes
@@ -74,6 +76,7 @@ class OperatorsDoor:
             self.certificates,
             self.audit,
             self.settings,
+            self.signing_keys,
         ):
             self.app.include_router(routes.router(self.authentication))
         self.app.mount(PREFIX, self.cloudflare.app)
