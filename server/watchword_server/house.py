@@ -67,6 +67,7 @@ from watchword_server.services.revocation_responses import RevocationResponses
 from watchword_server.services.revocation_sources import RevocationSources
 from watchword_server.services.rules import Rules
 from watchword_server.services.rules_in_force import RulesInForce
+from watchword_server.services.searching import Searching
 from watchword_server.services.service_tokens import ServiceTokens
 from watchword_server.services.token_uses import TokenUses
 from watchword_server.services.tokens import Tokens
@@ -312,7 +313,14 @@ class House:
                 answered=AnsweredChallenges(limits.challenge_max_age_seconds, limits.max_https_answers_kept),
             ),
             ext_authz=ExtAuthzDoor(decisions, in_force, metrics, auditing),
-            http_doors=HttpDoors.make(decisions, in_force, metrics, auditing),
+            http_doors=HttpDoors.make(
+                decisions,
+                Searching(in_force, resolver, clock, secrets.token_bytes(32)),
+                in_force,
+                metrics,
+                auditing,
+                public_url=settings.decisions.public_url,
+            ),
             spoe=SpoeDoor(decisions, in_force, metrics, auditing),
             native=NativeDoor(decisions, explaining, Watching(memory, in_force, changes, clock), in_force, metrics, auditing),
             changes=changes,

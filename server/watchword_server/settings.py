@@ -78,6 +78,9 @@ class DecisionsListener(Listener):
     grpc_port: Port | None = Field(None, description="ext_authz; 0: any free port; unset: counted from `port`")
     http_port: Port | None = Field(None, description="auth_request, forward auth; 0: any free port; unset: counted from `port`")
     spop_port: Port | None = Field(None, description="HAProxy's SPOE; 0: any free port; unset: counted from `port`")
+    public_url: Annotated[str, Field(pattern=r"^https://[^/?#@\s]+$")] | None = Field(
+        None, description="base URL that AuthZEN's metadata tells; unset: the one that was asked"
+    )
     issuer: Annotated[str, Field(min_length=1, max_length=255)] | None = Field(
         None, description="`iss` of the tokens that are signed here; unset: made from the account id"
     )

@@ -13,6 +13,7 @@ from watchword_server.configuration.document.checks import ClientCertificateChec
 from watchword_server.configuration.document.conditions import AccessGroup
 from watchword_server.configuration.document.conditions import Policy as PolicyEntry
 from watchword_server.configuration.document.durations import parse_seconds
+from watchword_server.configuration.document.entities import Entity as EntityEntry
 from watchword_server.configuration.document.gateway import GatewayRule as GatewayRuleEntry
 from watchword_server.configuration.document.lists import GatewayList as ListEntry
 from watchword_server.configuration.document.lists import canonical
@@ -35,6 +36,8 @@ from watchword_server.core.model import (
 from watchword_server.core.rules import (
     Assertion,
     Caller,
+    Entity,
+    EntityRole,
     GatewayAction,
     GatewayFilter,
     GatewayList,
@@ -169,6 +172,10 @@ def _caller(stored: StoredObject, entry: CallerEntry) -> Caller:
     )
 
 
+def _entity(stored: StoredObject, entry: EntityEntry) -> Entity:
+    return Entity(stored.id, EntityRole(entry.role), entry.type or "", entry.id or stored.name, entry.properties)
+
+
 def _unmatched(_: StoredObject, entry: Setting) -> Outcome:
     return Outcome(entry.value)
 
@@ -182,5 +189,6 @@ _BUILDERS: Final[Mapping[type, Callable[[StoredObject, Any], object | None]]] = 
     GatewayRuleEntry: _gateway_rule,
     CallerEntry: _caller,
     ServiceTokenEntry: _service_token,
+    EntityEntry: _entity,
     Setting: _unmatched,
 }

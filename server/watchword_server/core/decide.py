@@ -3,7 +3,8 @@
 Order: an invalid device link denies; Gateway rules, network then HTTP, where a block ends it and an allow skips nothing; the
 Access application of host and path; its bypass and Service Auth policies, then allow and deny in order; otherwise deny, with the
 reason that was nearest to a grant. Rules that only report are evaluated where they stand and change nothing. A rule that fails
-grants nothing and blocks what it could block. Where a path can be read in several ways, each has to be allowed.
+grants nothing and blocks what it could block. Where a path can be read in several ways, each has to be allowed. An AuthZEN
+evaluation, which is about no request, has rules of its own, and is denied without one that applies.
 """
 
 from collections.abc import Sequence
@@ -23,7 +24,7 @@ from watchword_server.core.model import (
     Standing,
 )
 from watchword_server.core.paths import is_plain, readings
-from watchword_server.core.scene import Scene
+from watchword_server.core.scene import EvaluationScene, Scene
 from watchword_server.core.snapshot import RuleSnapshot
 
 _ALLOW: Final = Outcome.ALLOW
@@ -34,6 +35,8 @@ _new: Final = tuple.__new__  # makes a named tuple in half the time that its cla
 
 def decide(request: AccessRequest, device: ResolvedDevice, snapshot: RuleSnapshot, *, now: Instant) -> Decision:
     """Decides one request. Pure: the same arguments give the same decision. Never raises for a consistent snapshot."""
+    if request.evaluation is not None:
+        return _evaluate(request, device, snapshot, now)
     if is_plain(request.path):
         return _decide(request, device, snapshot, now, request.path.encode())
     decisions = [_decide(request, device, snapshot, now, path) for path in readings(request.path)]
@@ -87,6 +90,20 @@ def _decide(request: AccessRequest, device: ResolvedDevice, snapshot: RuleSnapsh
     asked = tuple(scene.asked.values())
     reason = _nearest_reason(request, device, asked, unknown=unknown)
     return _decision(_DENY, reason, matched, asked, scene, errors, reported)
+
+
+def _evaluate(request: AccessRequest, device: ResolvedDevice, snapshot: RuleSnapshot, now: Instant) -> Decision:
+    """An AuthZEN evaluation: the first of its rules that applies says yes or no; without one it is no."""
+    if device.outcome is _INVALID:
+        return Decision(_DENY, device.reason, (), (), device, now)
+    scene = EvaluationScene(request, device, snapshot.rules.checks, now, b"")
+    errors: list[str] = []
+    reported: list[RuleMatch] = []
+    rule = _first_match(snapshot.authzen.candidates(scene), scene, errors, reported)
+    if rule is None:
+        return _decision(_DENY, "no_rule_matched", (), (), scene, errors, reported)
+    outcome, reason = (_DENY, "rule_block") if rule.blocks else (_ALLOW, "rule_allow")
+    return _decision(outcome, reason, (rule.match,), _standings_named(rule, scene), scene, errors, reported)
 
 
 def _decision(

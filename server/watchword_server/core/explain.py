@@ -48,7 +48,7 @@ from watchword_server.core.rules import (
     Selector,
     ServiceTokenIs,
 )
-from watchword_server.core.scene import Scene, posture_keys
+from watchword_server.core.scene import EvaluationScene, Scene, posture_keys
 from watchword_server.core.snapshot import RuleSnapshot
 from watchword_server.core.times import rfc3339
 
@@ -86,6 +86,9 @@ class Explanation:
 def explain(request: AccessRequest, device: ResolvedDevice, snapshot: RuleSnapshot, *, now: Instant) -> Explanation:
     """Decides the request as `decide` does, and says how."""
     decision = decide(request, device, snapshot, now=now)
+    if request.evaluation is not None:
+        evaluated = EvaluationScene(request, device, snapshot.rules.checks, now, b"")
+        return Explanation(decision, (Reading("", tuple(_Path(evaluated, snapshot).evaluation_steps())),))
     told = []
     for path in readings(request.path):
         scene = Scene(request, device, snapshot.rules.checks, now, path)
@@ -116,6 +119,13 @@ class _Path:
             yield Step("application", "no application covers this host and path", unmatched, {"unmatched": unmatched})
             return
         yield self._application(application)
+
+    def evaluation_steps(self) -> Iterator[Step]:
+        """As `steps`, of an AuthZEN evaluation."""
+        device = self.scene.device
+        yield _device(device)
+        if device.outcome is not Resolution.INVALID and self.snapshot.authzen.rules:
+            yield self._gateway(self.snapshot.authzen)[0]
 
     # ---- Gateway ----------------------------------------------------------------------------------------------------------
 

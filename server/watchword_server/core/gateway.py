@@ -277,6 +277,9 @@ class GatewayIndex:
         return index.merged[value]
 
 
+NO_RULES: Final = GatewayIndex((), (), ())
+
+
 def _merged(one: _Rules, other: _Rules) -> _Rules:
     unique = {id(rule): rule for rule in (*one, *other)}
     return tuple(sorted(unique.values(), key=_precedence))

@@ -409,6 +409,14 @@ Value = bytes | int | bool | tuple[object, ...] | Mapping[bytes, object]
 
 
 @dataclass(frozen=True, slots=True)
+class Evaluation:
+    """A question of AuthZEN's about anything but a route. `document`: as it was asked, JSON; `fields`: as expressions read it."""
+
+    document: Mapping[str, object]
+    fields: Mapping[str, Value]
+
+
+@dataclass(frozen=True, slots=True)
 class AccessRequest:
     """A request a reverse proxy asks about. `host` is lower case without port; `source_ip` None: not asserted.
 
@@ -428,6 +436,7 @@ class AccessRequest:
     facts: Mapping[str, Value] = field(default_factory=dict)
     service_token_id: str | None = None
     service_token_refused: bool = False
+    evaluation: Evaluation | None = None  # what is asked in place of a request
 
 
 class Resolution(StrEnum):

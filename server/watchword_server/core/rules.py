@@ -253,10 +253,11 @@ class GatewayAction(StrEnum):
 
 
 class GatewayFilter(StrEnum):
-    """Which builder a rule belongs to; network rules come before HTTP rules."""
+    """Which builder a rule belongs to; network rules come before HTTP rules. `authzen` is ours: rules over AuthZEN's entities."""
 
     L4 = "l4"
     HTTP = "http"
+    AUTHZEN = "authzen"
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,6 +288,31 @@ class GatewayList:
     name: str
     type: Literal["SERIAL", "URL", "DOMAIN", "EMAIL", "IP"]
     values: tuple[str, ...]
+
+
+# ---- AuthZEN -------------------------------------------------------------------------------------------------------------
+
+
+class EntityRole(StrEnum):
+    """What an entity can be in a question."""
+
+    SUBJECT = "subject"
+    ACTION = "action"
+    RESOURCE = "resource"
+
+
+@dataclass(frozen=True, slots=True)
+class Entity:
+    """A candidate for searches: what may be found, with what is known of it. `id` is the entry's, `entity_id` its own.
+
+    `type` is empty for an action, which has only its name.
+    """
+
+    id: str
+    role: EntityRole
+    type: str
+    entity_id: str
+    properties: Mapping[str, object] = field(default_factory=dict)  # JSON
 
 
 # ---- Callers ------------------------------------------------------------------------------------------------------------
@@ -360,6 +386,7 @@ class RuleSet:
     lists: Mapping[str, GatewayList] = field(default_factory=dict)
     service_tokens: Mapping[str, ServiceToken] = field(default_factory=dict)
     language: LanguageSettings = LanguageSettings()
+    entities: Mapping[str, Entity] = field(default_factory=dict)
 
 
 EMPTY_RULE_SET = RuleSet(

@@ -118,6 +118,19 @@ class Scene(dict[Hashable, Value | None]):
         return asked
 
 
+class EvaluationScene(Scene):
+    """What the rules see of an AuthZEN evaluation: its entities, the user and the device; no request."""
+
+    __slots__ = ()
+
+    def __missing__(self, key: Hashable) -> Value | None:
+        evaluation = self.request.evaluation
+        if evaluation is not None and isinstance(key, str) and key in evaluation.fields:
+            value = self[key] = evaluation.fields[key]
+            return value
+        return super().__missing__(key)
+
+
 # ---- Fields ---------------------------------------------------------------------------------------------------------------
 
 

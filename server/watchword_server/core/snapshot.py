@@ -10,7 +10,7 @@ from watchword_server.core.applications import (
     compile_application,
     index_applications,
 )
-from watchword_server.core.gateway import CompiledGatewayRule, GatewayCompiler, GatewayIndex, index_rules
+from watchword_server.core.gateway import NO_RULES, CompiledGatewayRule, GatewayCompiler, GatewayIndex, index_rules
 from watchword_server.core.lists import Matcher, list_key, matcher_of
 from watchword_server.core.rules import (
     EMPTY_RULE_SET,
@@ -27,7 +27,10 @@ from watchword_server.core.rules import (
 
 @dataclass(frozen=True, slots=True)
 class RuleSnapshot:
-    """A rule set and what deciding needs of it. `gateway` holds an index a filter, in the order they are asked."""
+    """A rule set and what deciding needs of it. `gateway` holds an index a filter, in the order they are asked.
+
+    `authzen` are the rules over AuthZEN's entities.
+    """
 
     rules: RuleSet
     gateway: tuple[GatewayIndex, ...]
@@ -37,6 +40,7 @@ class RuleSnapshot:
     caller_by_name: Mapping[str, Caller] = field(default_factory=dict)
     caller_by_subject_alternative_name: Mapping[str, Caller] = field(default_factory=dict)
     service_token_by_client_id: Mapping[str, ServiceToken] = field(default_factory=dict)
+    authzen: GatewayIndex = NO_RULES
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +65,7 @@ def compile_rules(rules: RuleSet, previous: RuleSnapshot | None = None) -> RuleS
     using = _Using(before, rules, PolicyCompiler(rules.groups, by_id), present)
     policies = using.policies()
     applications, application_index = using.applications(policies)
-    gateway_rules, gateway = using.gateway(by_id)
+    gateway_rules, gateway, authzen = using.gateway(by_id)
     return RuleSnapshot(
         rules=rules,
         gateway=gateway,
@@ -75,6 +79,7 @@ def compile_rules(rules: RuleSet, previous: RuleSnapshot | None = None) -> RuleS
         service_token_by_client_id={
             token.client_id: token for token in rules.service_tokens.values() if token.client_id is not None
         },
+        authzen=authzen,
     )
 
 
@@ -108,18 +113,24 @@ class _Using:
         compiled = [self.application(application, policies) for application in rules.applications]
         return {one.application.id: one for one in compiled}, index_applications(compiled)
 
-    def gateway(self, matchers: Mapping[str, Matcher]) -> tuple[Mapping[str, CompiledGatewayRule], tuple[GatewayIndex, ...]]:
+    def gateway(
+        self, matchers: Mapping[str, Matcher]
+    ) -> tuple[Mapping[str, CompiledGatewayRule], tuple[GatewayIndex, ...], GatewayIndex]:
         rules, earlier = self.rules, self.before.rules
         same_language = rules.language == earlier.language
         if rules.gateway_rules is earlier.gateway_rules and rules.lists is earlier.lists and same_language:
-            return self.before.compiled.gateway_rules, self.before.gateway
+            return self.before.compiled.gateway_rules, self.before.gateway, self.before.authzen
         by_key = {list_key(list_id): matcher for list_id, matcher in matchers.items()}
         compiler = GatewayCompiler(by_key, rules.language)
         known = self.before.compiled.gateway_rules if same_language else {}
         compiled = [self._gateway_rule(rule, known.get(rule.id), compiler) for rule in rules.gateway_rules]
         compiler.forget()
-        by_filter = ([one for one in compiled if one.rule.filter is wanted] for wanted in GatewayFilter)
-        return {one.rule.id: one for one in compiled}, tuple(index_rules(found) for found in by_filter if found)
+        of_requests = (
+            [one for one in compiled if one.rule.filter is wanted] for wanted in (GatewayFilter.L4, GatewayFilter.HTTP)
+        )
+        of_evaluations = index_rules(one for one in compiled if one.rule.filter is GatewayFilter.AUTHZEN)
+        gateway = tuple(index_rules(found) for found in of_requests if found)
+        return {one.rule.id: one for one in compiled}, gateway, of_evaluations
 
     def policy(self, policy: Policy, known: CompiledPolicy | None) -> CompiledPolicy:
         if known is not None and known.policy is policy and self._same(known.uses):

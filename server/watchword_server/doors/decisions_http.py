@@ -3,15 +3,18 @@
 import json
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Self
 
 from watchword_server.adapters.metrics import Metrics
 from watchword_server.doors import auth_request, ext_authz_http, forward_auth
+from watchword_server.doors.authzen import METADATA, AuthzenDoor
 from watchword_server.doors.http_authz import HttpAuthzDoor
 from watchword_server.peer import PEER, TARGET
 from watchword_server.services.auditing import Auditing
 from watchword_server.services.decisions import Decisions
 from watchword_server.services.rules_in_force import RulesInForce
+from watchword_server.services.searching import Searching
 
 _KEPT_FOR: Final = "public, max-age=300"  # a new key is published twice as long before it signs
 _Scope = MutableMapping[str, Any]
@@ -27,15 +30,26 @@ class HttpDoors:
     forward_auth: HttpAuthzDoor
     forward_auth_traefik: HttpAuthzDoor
     ext_authz_http: HttpAuthzDoor
+    authzen: AuthzenDoor
 
     @classmethod
-    def make(cls, decisions: Decisions, rules: RulesInForce, metrics: Metrics, auditing: Auditing) -> Self:
+    def make(
+        cls,
+        decisions: Decisions,
+        searching: Searching,
+        rules: RulesInForce,
+        metrics: Metrics,
+        auditing: Auditing,
+        *,
+        public_url: str | None = None,
+    ) -> Self:
         """All of them, asking the same decisions."""
         return cls(
             HttpAuthzDoor(auth_request.NAME, auth_request.read, decisions, rules, metrics, auditing),
             HttpAuthzDoor(forward_auth.NAME, forward_auth.read, decisions, rules, metrics, auditing),
             HttpAuthzDoor(forward_auth.TRAEFIK_NAME, forward_auth.read_traefik, decisions, rules, metrics, auditing),
             HttpAuthzDoor(ext_authz_http.NAME, ext_authz_http.read, decisions, rules, metrics, auditing),
+            AuthzenDoor(decisions, searching, rules, metrics, auditing, public_url),
         )
 
 
@@ -49,11 +63,20 @@ class DecisionsHttp:
 
     async def __call__(self, scope: _Scope, receive: _Receive, send: _Send) -> None:
         """ASGI."""
-        del receive  # no contract here has a body; uvicorn drops one that comes, and ours where HEAD was asked
         target: str = scope[TARGET]
-        door = self._door(target.partition("?")[0])
-        if door is not None:
+        path = target.partition("?")[0]
+        door = self._door(path)
+        if door is not None:  # none of these contracts has a body; uvicorn drops one that comes, and ours where HEAD was asked
             answer = await door.answer(scope[PEER], method=scope["method"], target=target)
+            await _respond(send, answer.status, answer.headers, answer.body)
+            return
+        authzen = self.doors.authzen
+        if authzen.serves(path):
+            answer = await authzen.answer(scope[PEER], method=scope["method"], path=path, read_body=partial(_body, receive))
+            await _respond(send, answer.status, answer.headers, answer.body)
+            return
+        if path.startswith(METADATA):
+            answer = authzen.configuration(scope[PEER], scheme=scope["scheme"], path=path)
             await _respond(send, answer.status, answer.headers, answer.body)
             return
         match scope["path"]:
@@ -81,6 +104,20 @@ class DecisionsHttp:
                 return self.doors.ext_authz_http
             case _:
                 return None
+
+
+async def _body(receive: _Receive, limit: int) -> bytes | None:
+    """The request's body; None: it has more bytes. A client that goes away has asked nothing."""
+    content = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            return b""
+        content += message.get("body", b"")
+        if len(content) > limit:
+            return None
+        if not message.get("more_body", False):
+            return bytes(content)
 
 
 async def _respond_json(send: _Send, status: int, body: Mapping[str, object]) -> None:

@@ -51,6 +51,7 @@ def decision_record(recent: Recent, *, with_query: bool) -> dict[str, object]:
         "reason": decision.reason,
         "rules_revision": recent.rules_revision,
         "request": _request_record(recent, with_query=with_query),
+        **({} if request.evaluation is None else {"evaluation": request.evaluation.document}),
         "user_email": None if request.identity is None else request.identity.email,
         "device": _device_record(recent),
         "rules": [_rule_record(rule) for rule in decision.rules],

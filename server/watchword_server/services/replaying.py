@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from watchword_server.core.evaluations import evaluation_of
 from watchword_server.core.model import (
     AccessRequest,
     CheckId,
@@ -141,6 +142,7 @@ class _Line(_Part):
     at: _Time
     caller: str
     request: _Request
+    evaluation: dict[str, Any] | None = None
     user_email: str | None
     device: _Device
 
@@ -163,6 +165,7 @@ def _request(line: _Line) -> AccessRequest:
         facts={name: _fact(name, value) for name, value in request.facts.items()},
         service_token_id=None if request.service_token is None else request.service_token.id,
         service_token_refused=request.service_token_refused,
+        evaluation=None if line.evaluation is None else evaluation_of(line.evaluation),
     )
 
 

@@ -41,12 +41,15 @@ class Section(StrEnum):
     GATEWAY_RULES = "gateway_rules"
     CALLERS = "callers"
     SERVICE_TOKENS = "service_tokens"
+    ENTITIES = "entities"
     SETTINGS = "settings"
 
     @property
     def singular(self) -> str:
         """One entry of the section, as messages name it."""
-        return {"policies": "policy", "settings": "setting"}.get(self.value, self.value.removesuffix("s").replace("_", " "))
+        return {"policies": "policy", "entities": "entity", "settings": "setting"}.get(
+            self.value, self.value.removesuffix("s").replace("_", " ")
+        )
 
 
 # ---- Words ------------------------------------------------------------------------------------------------------------

@@ -11,12 +11,12 @@ from watchword_server.configuration.document.expressions import Named, may_name,
 from watchword_server.core.gateway import PARTS, Part
 from watchword_server.errors import ExpressionError
 
-Filter = Literal["http", "l4", "dns", "egress", "dns_resolver"]
+Filter = Literal["http", "l4", "authzen", "dns", "egress", "dns_resolver"]
 Action = Literal[
     "allow", "block", "redirect", "isolate", "noisolate", "off", "on", "scan", "noscan", "quarantine", "override", "safesearch",
     "ytrestricted", "l4_override", "egress", "resolve", "audit_ssh",
 ]  # fmt: skip
-SERVED_FILTERS = ("http", "l4")
+SERVED_FILTERS = ("http", "l4", "authzen")
 ENFORCED_ACTIONS = ("allow", "block")
 
 _Filter = Annotated[Filter, one_of(*get_args(Filter))]

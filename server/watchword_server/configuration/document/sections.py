@@ -12,6 +12,7 @@ from watchword_server.configuration.document.callers import Caller
 from watchword_server.configuration.document.certificates import Certificate
 from watchword_server.configuration.document.checks import Check
 from watchword_server.configuration.document.conditions import AccessGroup, Policy
+from watchword_server.configuration.document.entities import Entity
 from watchword_server.configuration.document.expressions import DEFAULT_LANGUAGE, Reading
 from watchword_server.configuration.document.gateway import GatewayRule
 from watchword_server.configuration.document.lists import GatewayList
@@ -44,6 +45,7 @@ class Document(Model):
     lists: list[GatewayList] = Field(default_factory=list)
     callers: list[Caller] = Field(default_factory=list)
     service_tokens: list[ServiceToken] = Field(default_factory=list)
+    entities: list[Entity] = Field(default_factory=list)
     unmatched: _Outcome | None = None
 
     def entries(self) -> Iterator[tuple[Section, int | None, Entry]]:
@@ -58,6 +60,7 @@ class Document(Model):
             Section.GATEWAY_RULES: [*self.gateway_rules],
             Section.CALLERS: [*self.callers],
             Section.SERVICE_TOKENS: [*self.service_tokens],
+            Section.ENTITIES: [*self.entities],
         }
         for section, entries in sections.items():
             for index, entry in enumerate(entries):
@@ -76,6 +79,7 @@ _ENTRIES: Mapping[Section, TypeAdapter[Entry]] = {
     Section.GATEWAY_RULES: TypeAdapter(GatewayRule),
     Section.CALLERS: TypeAdapter(Caller),
     Section.SERVICE_TOKENS: TypeAdapter(ServiceToken),
+    Section.ENTITIES: TypeAdapter(Entity),
     Section.SETTINGS: TypeAdapter(Setting),
 }
 

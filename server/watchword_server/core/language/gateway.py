@@ -60,11 +60,24 @@ DNS_FIELDS: Final = _fields(
     (_ADDRESSES, "dns.resolved_ips dns.authoritative_ns_ips dns.resolved_ip"),
 )
 
+# AuthZEN's entities (Authorization API 1.0, 5). A property is in the map of its type, a nested one under its path with dots.
+_PROPERTIES: Final[Mapping[str, Type]] = {
+    "properties": MapOf(BYTES),
+    "properties.bool": MapOf(BOOL),
+    "properties.int": MapOf(INT),
+    "properties.list": MapOf(_STRINGS),  # of strings
+}
+AUTHZEN_FIELDS: Final[Mapping[str, Type]] = {
+    **_fields((BYTES, "subject.type subject.id action.name resource.type resource.id")),
+    **{f"{entity}.{name}": kind for entity in ("subject", "action", "resource", "context") for name, kind in _PROPERTIES.items()},
+}
+
 _TRAFFIC: Final[Mapping[str, Mapping[str, Type]]] = {
     "http": HTTP_FIELDS,
     "l4": L4_FIELDS,
     "egress": EGRESS_FIELDS,
     "dns": DNS_FIELDS,
+    "authzen": AUTHZEN_FIELDS,
 }
 _ELSEWHERE: Final = {
     name: "is a field of "
