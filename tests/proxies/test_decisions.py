@@ -17,7 +17,7 @@ from support.http_client import Fetched, ProxyClient, read_response
 from support.pki import DAY, HOUR, Credential, Pki, root_authority
 from support.processes import run, wait_until
 from support.programs import program
-from support.proxies import ProxySetup, RunningProxy, caddy, envoy, haproxy, nginx, traefik
+from support.proxies import ProxySetup, RunningProxy, caddy, envoy, envoy_http, haproxy, nginx, traefik
 from support.rules import CHECK, HOST, POLICY, wiki_rules, write_rules
 from support.server import WatchwordServer
 from support.spoofs import FOREIGN, MARKS, SPOOFS
@@ -46,6 +46,9 @@ class ProxyKind:
 
 KINDS = (
     ProxyKind("envoy", envoy, lambda server: server.endpoints.decisions_grpc, (503,), 403, removes_by_prefix=True),
+    ProxyKind(
+        "envoy-http", envoy_http, lambda server: server.endpoints.decisions_http_address, (503,), 400, removes_by_prefix=True
+    ),
     ProxyKind("nginx", nginx, lambda server: server.endpoints.decisions_http_address, (500,), 500),
     ProxyKind("caddy", caddy, lambda server: server.endpoints.decisions_http_address, (502, 504), 400),
     ProxyKind("traefik", traefik, lambda server: server.endpoints.decisions_http_address, (502, 504), 400),
@@ -136,7 +139,7 @@ def token(server: WatchwordServer) -> str:
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(kind, id=kind.name, marks=pytest.mark.needs_program(kind.name)) for kind in KINDS],
+    params=[pytest.param(kind, id=kind.name, marks=pytest.mark.needs_program(kind.name.partition("-")[0])) for kind in KINDS],
 )
 def world(
     request: pytest.FixtureRequest, pki: Pki, application: Upstream, server: WatchwordServer, token: str
@@ -176,6 +179,7 @@ def test_a_proven_device_gets_through_and_the_application_learns_what_was_proven
     assert 0 <= age < 600
     decision_id = ours.pop("x-watchword-decision-id")
     assert len(decision_id) == 1
+    assert len(ours.pop("x-watchword-assertion")[0].split(".")) == 3
     assert ours == {
         "x-watchword-device": [device.device_id],
         "x-watchword-device-identified-by": ["client_certificate"],
@@ -329,7 +333,7 @@ def test_no_claim_of_a_client_survives_an_allow(world: World, device: SimulatedD
     answer = world.client(credential).get("/", *SPOOFS)
     seen = answer.seen_upstream()
     ours = seen.ours()
-    changing = {"x-watchword-decision-id", "x-watchword-evidence-age"}
+    changing = {"x-watchword-decision-id", "x-watchword-evidence-age", "x-watchword-assertion"}
     assert ours.keys() == plain.keys()
     assert {name: values for name, values in ours.items() if name not in changing} == {
         name: values for name, values in plain.items() if name not in changing

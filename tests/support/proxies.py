@@ -52,17 +52,30 @@ class RunningProxy:
 @contextlib.contextmanager
 def envoy(setup: ProxySetup) -> Iterator[RunningProxy]:
     """Real Envoy with `deploy/envoy/envoy.yaml`."""
+    with _envoy(setup, "envoy.yaml", "127.0.0.1:7402") as proxy:
+        yield proxy
+
+
+@contextlib.contextmanager
+def envoy_http(setup: ProxySetup) -> Iterator[RunningProxy]:
+    """Real Envoy with `deploy/envoy/envoy-http.yaml`."""
+    with _envoy(setup, "envoy-http.yaml", "127.0.0.1:7401") as proxy:
+        yield proxy
+
+
+@contextlib.contextmanager
+def _envoy(setup: ProxySetup, shipped: str, decisions: str) -> Iterator[RunningProxy]:
     port = free_port()
     with _directory() as directory:
         (directory / "caller-secret").write_text(setup.caller_secret)
         configuration = directory / "envoy.yaml"
         configuration.write_text(
             render(
-                "envoy/envoy.yaml",
+                f"envoy/{shipped}",
                 {
                     envoy_address("0.0.0.0:443"): envoy_address(f"127.0.0.1:{port}"),
                     envoy_address("127.0.0.1:8080"): envoy_address(setup.application),
-                    envoy_address("127.0.0.1:7402"): envoy_address(setup.decisions),
+                    envoy_address(decisions): envoy_address(setup.decisions),
                     "/etc/watchword/envoy/caller-secret": str(directory / "caller-secret"),
                     **_common_files(directory, setup, users="/etc/watchword/envoy/users.htpasswd"),
                 },
