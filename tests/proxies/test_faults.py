@@ -87,7 +87,7 @@ class DecisionPoint:
         if scope["type"] != "http":
             return
         await self._misbehave()
-        status = {"failing": 500, "redirecting": 302, "nonsense": 299 if False else 404}.get(self.fault or "", 200)
+        status = {"failing": 500, "redirecting": 302, "nonsense": 404}.get(self.fault or "", 200)
         headers = [(b"location", b"https://elsewhere.example/"), (b"x-watchword-decision-id", b"dcn_stand_in")]
         await send({"type": "http.response.start", "status": status, "headers": [*headers, (b"content-length", b"0")]})
         await send({"type": "http.response.body", "body": b""})
@@ -95,9 +95,9 @@ class DecisionPoint:
     async def _spoe(self, message: str, arguments: Mapping[str, object], peer: Peer) -> Mapping[str, str | int | bool]:
         del message, arguments, peer
         await self._misbehave()
-        return (
-            {} if self.fault == "failing" else {"allow": "yes"} if self.fault else {"allow": True, "decision_id": "dcn_stand_in"}
-        )
+        if self.fault is None:
+            return {"allow": True, "decision_id": "dcn_stand_in"}
+        return {} if self.fault == "failing" else {"allow": "yes"}
 
 
 @pytest.fixture(scope="module")
