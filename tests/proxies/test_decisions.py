@@ -17,7 +17,7 @@ from support.http_client import Fetched, ProxyClient, read_response
 from support.pki import DAY, HOUR, Credential, Pki, root_authority
 from support.processes import run, wait_until
 from support.programs import program
-from support.proxies import ProxySetup, RunningProxy, caddy, envoy, envoy_http, haproxy, nginx, traefik
+from support.proxies import ProxySetup, RunningProxy, caddy, envoy, envoy_http, haproxy, haproxy_lua, nginx, traefik
 from support.rules import CHECK, HOST, POLICY, wiki_rules, write_rules
 from support.server import WatchwordServer
 from support.spoofs import FOREIGN, MARKS, SPOOFS
@@ -56,6 +56,15 @@ KINDS = (
         "haproxy",
         haproxy,
         lambda server: server.endpoints.decisions_spop,
+        (503,),
+        400,
+        removes_by_prefix=True,
+        ends_handshakes_on=frozenset({"critical and unknown"}),
+    ),
+    ProxyKind(
+        "haproxy-lua",
+        haproxy_lua,
+        lambda server: server.endpoints.decisions_http_address,
         (503,),
         400,
         removes_by_prefix=True,

@@ -196,11 +196,28 @@ def traefik(setup: ProxySetup) -> Iterator[RunningProxy]:
 
 @contextlib.contextmanager
 def haproxy(setup: ProxySetup) -> Iterator[RunningProxy]:
-    """Real HAProxy with `deploy/haproxy/`."""
+    """Real HAProxy with `deploy/haproxy/haproxy.cfg` and `spoe.conf`."""
+    spoe = (DEPLOY / "haproxy/spoe.conf").read_text()
+    with _haproxy(setup, "haproxy.cfg", {"127.0.0.1:7405": setup.decisions}, ("spoe.conf", spoe)) as proxy:
+        yield proxy
+
+
+@contextlib.contextmanager
+def haproxy_lua(setup: ProxySetup) -> Iterator[RunningProxy]:
+    """Real HAProxy with `deploy/haproxy/haproxy-lua.cfg` and `watchword.lua`."""
+    inner = {"127.0.0.1:7408": f"127.0.0.1:{free_port()}"}
+    beside = ("watchword.lua", render("haproxy/watchword.lua", inner))
+    with _haproxy(setup, "haproxy-lua.cfg", {"127.0.0.1:7401": setup.decisions, **inner}, beside) as proxy:
+        yield proxy
+
+
+@contextlib.contextmanager
+def _haproxy(setup: ProxySetup, shipped: str, decisions: Mapping[str, str], beside: tuple[str, str]) -> Iterator[RunningProxy]:
+    """`beside`: the name and the text of the file that the configuration names."""
     port = free_port()
+    name, text = beside
     with _directory() as directory:
-        spoe = directory / "spoe.conf"
-        spoe.write_text((DEPLOY / "haproxy/spoe.conf").read_text())
+        (directory / name).write_text(text)
         users = directory / "users.cfg"
         lines = [f"    user {name} insecure-password {_escaped(password)}" for name, password in setup.users.items()]
         users.write_text("\n".join(["userlist staff", *lines, ""]))
@@ -209,12 +226,12 @@ def haproxy(setup: ProxySetup) -> Iterator[RunningProxy]:
         configuration = directory / "haproxy.cfg"
         configuration.write_text(
             render(
-                "haproxy/haproxy.cfg",
+                f"haproxy/{shipped}",
                 {
                     "0.0.0.0:443": f"127.0.0.1:{port}",
                     "127.0.0.1:8080": setup.application,
-                    "127.0.0.1:7405": setup.decisions,
-                    "/etc/watchword/haproxy/spoe.conf": str(spoe),
+                    f"/etc/watchword/haproxy/{name}": str(directory / name),
+                    **decisions,
                     **files,
                 },
             )
