@@ -23,6 +23,7 @@ from watchword_server.adapters.revocation_reader import RevocationReader
 from watchword_server.adapters.signing_keys import SigningKeys, signed
 from watchword_server.adapters.store_sql.store import SqlStore, StoreLimits
 from watchword_server.core.model import DeviceId, Instant
+from watchword_server.core.rules import UserTokens
 from watchword_server.doors.agents import AgentDoor, AgentLimits
 from watchword_server.doors.agents_http import AgentsHttp, RequestLimits
 from watchword_server.doors.cloudflare.app import CloudflareDoor
@@ -71,6 +72,7 @@ from watchword_server.services.searching import Searching
 from watchword_server.services.service_tokens import ServiceTokens
 from watchword_server.services.token_uses import TokenUses
 from watchword_server.services.tokens import Tokens
+from watchword_server.services.user_identities import UserIdentities
 from watchword_server.services.verifier import Verifier
 from watchword_server.services.watching import Watching
 from watchword_server.settings import Oidc, Settings
@@ -245,8 +247,10 @@ class House:
         issuer = settings.decisions.issuer or f"watchword/{identity.account_id}"
         assertions = Assertions(issuer, lambda claims, now: signed(signing_keys.current(now), claims, kind=ASSERTION_TYPE))
         resolver = Resolver(memory, revocation, store, connections)
-        log_query = settings.decisions.log_query
-        decisions = Decisions(in_force, resolver, clock, secrets.token_bytes, decision_log, assertions, log_query)
+        identities = UserIdentities(_issued_tokens)
+        decisions = Decisions(
+            in_force, resolver, clock, secrets.token_bytes, decision_log, identities, assertions, settings.decisions.log_query
+        )
 
         async def find_decision(decision_id: str) -> Mapping[str, object] | None:
             return await asyncio.to_thread(decision_file.find_decision, decision_log.path, decision_id)
@@ -353,6 +357,10 @@ class House:
             token_uses=uses,
         )
         return house
+
+
+def _issued_tokens(tokens: UserTokens) -> VerifiedTokens:
+    return VerifiedTokens(tokens.issuer, tokens.audience, tokens.algorithms, tokens.leeway_seconds, Jwks(tokens.jwks_url))
 
 
 def _provider(oidc: Oidc | None) -> Provider | None:

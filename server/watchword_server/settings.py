@@ -10,12 +10,12 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, get_args
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from watchword_server.configuration.document.values import key_set_url
 from watchword_server.core.rules import LanguageSettings
 
 ENV_PREFIX = "WATCHWORD_"
@@ -26,15 +26,6 @@ Port = Annotated[int, Field(ge=0, le=65_535)]
 
 class _Group(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-def _jwks_url(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in {"127.0.0.1", "::1", "localhost"}):
-        raise ValueError("has to be https, or http on loopback: who answers it says who is an operator")
-    if not parts.hostname or parts.username is not None or parts.fragment:
-        raise ValueError("is an address such as https://id.corp.example/keys, without a user name or fragment")
-    return text
 
 
 class Tls(_Group):
@@ -98,7 +89,7 @@ class Oidc(_Group):
 
     issuer: Annotated[str, Field(min_length=1, max_length=2048)] = Field(description="the `iss` of its tokens, exactly")
     audience: Annotated[str, Field(min_length=1, max_length=2048)] = Field(description="has to be in the `aud` of a token")
-    jwks_url: Annotated[str, AfterValidator(_jwks_url)] = Field(description="where its keys are: https, or http on loopback")
+    jwks_url: Annotated[str, AfterValidator(key_set_url)] = Field(description="where its keys are: https, or http on loopback")
     algorithms: tuple[Literal["RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA"], ...] = Field(
         ("RS256", "ES256", "EdDSA"), min_length=1, description="what a token may be signed with"
     )

@@ -78,8 +78,11 @@ def test_a_caller_is_answered_with_200_400_or_403(stage: Stage, metadata: dict[s
 
 @tries(200)
 @given(certificates, st.sampled_from([from_escaped_pem, from_base64_der, from_traefik, from_forwarded_client_cert]))
-def test_a_certificate_that_is_passed_is_one_or_is_unreadable(certificate: str, decode: Callable[[str], bytes]) -> None:
-    shown = presented(certificate, decode, {})
+def test_a_certificate_that_is_passed_is_one_or_is_unreadable(
+    stage: Stage, certificate: str, decode: Callable[[str], bytes]
+) -> None:
+    caller = stage.world.house.rules.in_force.current.caller_by_name["edge"]
+    shown = presented(caller, certificate, decode, {})
     assert shown.unreadable == (shown.certificate_der is None and certificate != "")
 
 

@@ -52,6 +52,7 @@ from watchword_server.core.model import (
     Envelope,
     Instant,
 )
+from watchword_server.core.rules import UserTokens
 from watchword_server.core.session import (
     AttestSession,
     ChallengeRequested,
@@ -63,6 +64,7 @@ from watchword_server.core.session import (
 )
 from watchword_server.core.snapshot import EMPTY_SNAPSHOT, RuleSnapshot
 from watchword_server.errors import EvidenceRejectedError, NotFoundError, ServiceError, StaleChallengeError, WatchwordError
+from watchword_server.ports import IssuedTokens
 from watchword_server.services.connections import Connections
 from watchword_server.services.decisions import Decisions
 from watchword_server.services.devices import Devices
@@ -72,6 +74,7 @@ from watchword_server.services.resolving import Presented, Resolver
 from watchword_server.services.revocation_in_force import RevocationInForce
 from watchword_server.services.rules import Rules
 from watchword_server.services.rules_in_force import RulesInForce
+from watchword_server.services.user_identities import UserIdentities
 from watchword_server.services.verifier import Verifier
 
 
@@ -139,8 +142,14 @@ class Server:
             leaving=Leaving(verifier, remembered.parse_goodbye),
             rejudging=rejudging,
             devices=Devices(store, memory, rejudging, in_force, connections, clock),
-            decisions=Decisions(in_force, Resolver(memory, revocation, store), clock, fresh_bytes, log),
+            decisions=Decisions(
+                in_force, Resolver(memory, revocation, store), clock, fresh_bytes, log, UserIdentities(_no_tokens)
+            ),
         )
+
+
+def _no_tokens(tokens: UserTokens) -> IssuedTokens:
+    raise AssertionError(f"nobody shows a token here, least of all of {tokens.issuer}")
 
 
 @dataclass(slots=True)

@@ -133,7 +133,10 @@ def test_the_reasons_are_those_of_the_docs() -> None:
     page = (Path(__file__).resolve().parents[2] / "docs" / "reasons.md").read_text()
     table = page.split("## Decisions")[1].split("\n## ")[0]
     rows = {code for row in re.findall(r"^\| (`.*?`) \|", table, flags=re.MULTILINE) for code in re.findall(r"`([a-z_]+)`", row)}
-    of_a_server = {"request_malformed", "caller_refused", "store_unavailable", "overloaded", "internal"}
+    of_a_server = {
+        *("request_malformed", "caller_refused", "store_unavailable", "overloaded", "internal"),
+        *("token_refused", "keys_unavailable"),
+    }
     assert rows - of_a_server == DECISION_REASONS - REASONS
 
 

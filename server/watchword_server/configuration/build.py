@@ -8,6 +8,7 @@ from watchword_server.configuration.build_access import build_application, build
 from watchword_server.configuration.consistency import Page
 from watchword_server.configuration.document.applications import Application as ApplicationEntry
 from watchword_server.configuration.document.callers import Caller as CallerEntry
+from watchword_server.configuration.document.callers import IdentityToken
 from watchword_server.configuration.document.certificates import Certificate, read_bundle
 from watchword_server.configuration.document.checks import ClientCertificateCheck, ClientCertificateV2Check
 from watchword_server.configuration.document.conditions import AccessGroup
@@ -44,6 +45,7 @@ from watchword_server.core.rules import (
     GatewayRule,
     Link,
     ServiceToken,
+    UserTokens,
 )
 from watchword_server.ports import StoredObject
 
@@ -164,11 +166,26 @@ def _caller(stored: StoredObject, entry: CallerEntry) -> Caller:
         may_assert=frozenset(map(Assertion, entry.may_assert)),
         resolvers=frozenset(map(Link, entry.resolvers)),
         identity_header=None if entry.identity is None else entry.identity.email_header,
+        user_tokens=None if entry.identity is None or entry.identity.token is None else _user_tokens(entry.identity.token),
         facts_header=None if entry.facts is None else entry.facts.header,
         secret_sha256=None if secret is None else bytes.fromhex(secret),
         subject_alternative_name=None if mtls is None else mtls.san,
         unix_socket=entry.authenticate.unix_socket is True,
         device_networks=tuple(map(ip_network, entry.device_networks)),
+    )
+
+
+def _user_tokens(token: IdentityToken) -> UserTokens:
+    return UserTokens(
+        header=token.header,
+        cookie=token.cookie,
+        issuer=token.issuer,
+        audience=token.audience,
+        jwks_url=token.jwks_url,
+        algorithms=tuple(token.algorithms),
+        leeway_seconds=parse_seconds(token.leeway),
+        email_claim=token.email_claim,
+        groups_claim=token.groups_claim,
     )
 
 

@@ -338,6 +338,24 @@ class Link(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class UserTokens:
+    """Tokens (JWT) that say who the user is, and where they are: one of `header` and `cookie`, the former in lower case.
+
+    `groups_claim`: a list of names of groups; None: none is read.
+    """
+
+    header: str | None
+    cookie: str | None
+    issuer: str
+    audience: str
+    jwks_url: str
+    algorithms: tuple[str, ...]
+    leeway_seconds: float
+    email_claim: str
+    groups_claim: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Caller:
     """A proxy that may ask. Exactly one of `secret_sha256`, `subject_alternative_name` and `unix_socket` authenticates it."""
 
@@ -351,6 +369,7 @@ class Caller:
     subject_alternative_name: str | None = None  # URI or DNS name in its TLS client certificate
     unix_socket: bool = False
     device_networks: tuple[IPNetwork, ...] = ()  # where an address is one device's: a tunnel
+    user_tokens: UserTokens | None = None  # what the client itself shows of the user: verified, not asserted
 
 
 # ---- All of it ----------------------------------------------------------------------------------------------------------

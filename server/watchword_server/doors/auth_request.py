@@ -30,4 +30,4 @@ def read(subrequest: Subrequest, caller: Caller) -> tuple[AccessRequest, Present
         address=subrequest.at_most_one("x-forwarded-for"),
         headers=subrequest.headers,
     )
-    return asked, presented(subrequest.at_most_one("x-client-cert"), from_escaped_pem, subrequest.headers)
+    return asked, presented(caller, subrequest.at_most_one("x-client-cert"), from_escaped_pem, subrequest.headers)

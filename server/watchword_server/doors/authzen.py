@@ -23,7 +23,7 @@ from watchword_server.core.model import AccessRequest, DeviceId, Identity
 from watchword_server.core.rules import Assertion, Caller, EntityRole
 from watchword_server.doors.callers import SECRET_HEADER, authenticate_caller, note_refused_caller
 from watchword_server.doors.http_authz import HttpAnswer
-from watchword_server.doors.requests import EMAIL, access_request, as_headers, presented, split_url
+from watchword_server.doors.requests import access_request, as_headers, presented, split_url
 from watchword_server.doors.status import http_status
 from watchword_server.errors import CallerRefusedError, RequestMalformedError, WatchwordError
 from watchword_server.peer import Peer
@@ -32,6 +32,7 @@ from watchword_server.services.decisions import Answer, Decisions
 from watchword_server.services.resolving import Presented
 from watchword_server.services.rules_in_force import RulesInForce
 from watchword_server.services.searching import Searching
+from watchword_server.services.user_identities import EMAIL
 
 _log = structlog.get_logger(__name__)
 
@@ -234,7 +235,7 @@ def _question(document: _Document, caller: Caller) -> tuple[AccessRequest, Prese
     context = document.get("context", {})
     if not isinstance(context, dict):
         raise RequestMalformedError("`context` is not an object")
-    shown = _shown(subject, context)
+    shown = _shown(caller, subject, context)
     address = _text(context, "source_ip")
     email = _email(subject)
     if resource["type"] in ROUTES:
@@ -277,7 +278,7 @@ def _url(resource: _Document) -> tuple[str, str, str]:
     return split_url(resource["id"])
 
 
-def _shown(subject: _Document, context: _Document) -> Presented:
+def _shown(caller: Caller, subject: _Document, context: _Document) -> Presented:
     """What is told of the device: posture is never taken from a question, only what leads to it."""
     device = context.get("device", {})
     if not isinstance(device, dict):
@@ -293,7 +294,7 @@ def _shown(subject: _Document, context: _Document) -> Presented:
     }
     if len(ids) > 1 or not all(isinstance(each, str) and 0 < len(each) <= 128 for each in ids):
         raise RequestMalformedError("the question names two devices, or one by what is no id")
-    shown = presented(_text(context, "client_certificate"), _certificate, {})
+    shown = presented(caller, _text(context, "client_certificate"), _certificate, {})
     return replace(shown, stated_device=DeviceId(ids.pop())) if ids else shown
 
 

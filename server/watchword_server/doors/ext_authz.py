@@ -86,7 +86,7 @@ def _read(request: wire.CheckRequest, caller: Caller, headers: Mapping[str, Sequ
         address=attributes.source.address.socket_address.address,
         headers=headers,
     )
-    return asked, presented(attributes.source.certificate, from_escaped_pem, headers)
+    return asked, presented(caller, attributes.source.certificate, from_escaped_pem, headers)
 
 
 def _client_headers(request: wire.CheckRequest) -> Mapping[str, Sequence[str]]:

@@ -37,4 +37,4 @@ def read(subrequest: Subrequest, caller: Caller) -> tuple[AccessRequest, Present
         headers=subrequest.headers,
     )
     certificate = subrequest.at_most_one("x-forwarded-client-cert")
-    return asked, presented(certificate, from_forwarded_client_cert, subrequest.headers)
+    return asked, presented(caller, certificate, from_forwarded_client_cert, subrequest.headers)

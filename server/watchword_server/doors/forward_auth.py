@@ -25,12 +25,12 @@ _SCHEMES: Final = frozenset({"http", "https"})
 
 def read(subrequest: Subrequest, caller: Caller) -> tuple[AccessRequest, Presented]:
     """What Caddy or HAProxy asks about. Raises `RequestMalformedError`."""
-    return _asked(subrequest, caller), _shown(subrequest, "x-client-cert-der", from_base64_der)
+    return _asked(subrequest, caller), _shown(caller, subrequest, "x-client-cert-der", from_base64_der)
 
 
 def read_traefik(subrequest: Subrequest, caller: Caller) -> tuple[AccessRequest, Presented]:
     """What Traefik asks about. Raises `RequestMalformedError`."""
-    return _asked(subrequest, caller), _shown(subrequest, "x-forwarded-tls-client-cert", from_traefik)
+    return _asked(subrequest, caller), _shown(caller, subrequest, "x-forwarded-tls-client-cert", from_traefik)
 
 
 def _asked(subrequest: Subrequest, caller: Caller) -> AccessRequest:
@@ -48,5 +48,5 @@ def _asked(subrequest: Subrequest, caller: Caller) -> AccessRequest:
     )
 
 
-def _shown(subrequest: Subrequest, header: str, decode: Callable[[str], bytes]) -> Presented:
-    return presented(subrequest.at_most_one(header), decode, subrequest.headers)
+def _shown(caller: Caller, subrequest: Subrequest, header: str, decode: Callable[[str], bytes]) -> Presented:
+    return presented(caller, subrequest.at_most_one(header), decode, subrequest.headers)

@@ -140,7 +140,7 @@ class NativeDoor:
             address=request.source_address,
             headers=headers,
         )
-        shown = presented_der(request.client_certificate, headers, stated_device=request.device_id)
+        shown = presented_der(caller, request.client_certificate, headers, stated_device=request.device_id)
         return await self.decisions.answer(asked, shown, caller=caller, snapshot=snapshot)
 
 

@@ -14,6 +14,7 @@ from watchword_server.doors.facts import reported_facts
 from watchword_server.doors.passed_certificates import MAX_LENGTH, from_der
 from watchword_server.errors import RequestMalformedError
 from watchword_server.services.resolving import Presented, ServiceCredential
+from watchword_server.services.user_identities import EMAIL
 
 _Text = TypeVar("_Text", str, bytes)
 
@@ -22,9 +23,8 @@ CLIENT_SECRET_HEADER: Final = "cf-access-client-secret"  # noqa: S105 - a name o
 _METHOD: Final = re.compile(r"[A-Z][A-Z-]{0,31}")
 _HOST: Final = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]{0,252}[a-z0-9_])?|\[[0-9a-f:.]{2,45}\]")
 _URL: Final = re.compile(r"(https?)://([^/?#@\\]+)([/?][^#]*)?")
-# ASCII: case-folding makes one address of two beyond it, and proxies do not agree on how to write it in a header.
-EMAIL: Final = re.compile(r"(?:(?![@,;<>\"\\])[!-~]){1,64}@[A-Za-z0-9.-]{1,253}")
 _CREDENTIAL: Final = re.compile(r"(?!.*,)[!-~]{1,256}")  # a comma: several headers that a proxy joined
+_BEARER: Final = "bearer "
 _PORTS: Final = {"http": 80, "https": 443}
 _MAX_TARGET: Final = 16_384
 
@@ -65,8 +65,9 @@ def access_request(
 
 def as_headers(caller: Caller, *, identity: str, facts: str, client_id: str, client_secret: str) -> Mapping[str, Sequence[str]]:
     """What a contract without headers says in fields of its own, as the headers that `access_request` reads. Empty: not told."""
+    tokens = caller.user_tokens
     told = (
-        (caller.identity_header, identity),
+        (caller.identity_header if tokens is None else tokens.header, identity),
         (caller.facts_header, facts),
         (CLIENT_ID_HEADER, client_id),
         (CLIENT_SECRET_HEADER, client_secret),
@@ -97,31 +98,54 @@ def split_authority(authority: str) -> tuple[str, int | None]:
     return name, port
 
 
-def presented(certificate: str, decode: Callable[[str], bytes], headers: Mapping[str, Sequence[str]]) -> Presented:
+def presented(
+    caller: Caller, certificate: str, decode: Callable[[str], bytes], headers: Mapping[str, Sequence[str]]
+) -> Presented:
     """What a request shows for itself. `certificate`: in the form that `decode` reads; empty: none was presented.
 
     Raises `RequestMalformedError` for a service token's headers that are there twice.
     """
-    return _presented(certificate, decode, headers)
+    return _presented(caller, certificate, decode, headers)
 
 
-def presented_der(certificate: bytes, headers: Mapping[str, Sequence[str]], *, stated_device: str = "") -> Presented:
+def presented_der(
+    caller: Caller, certificate: bytes, headers: Mapping[str, Sequence[str]], *, stated_device: str = ""
+) -> Presented:
     """As `presented`, for a contract that passes the certificate's own bytes, and perhaps a device's id; empty: none."""
-    shown = _presented(certificate, from_der, headers)
+    shown = _presented(caller, certificate, from_der, headers)
     return replace(shown, stated_device=DeviceId(stated_device)) if stated_device else shown
 
 
-def _presented(certificate: _Text, decode: Callable[[_Text], bytes], headers: Mapping[str, Sequence[str]]) -> Presented:
-    credential = _service_credential(headers)
+def _presented(
+    caller: Caller, certificate: _Text, decode: Callable[[_Text], bytes], headers: Mapping[str, Sequence[str]]
+) -> Presented:
+    shown = Presented(service_credential=_service_credential(headers), user_token=_user_token(caller, headers))
     if not certificate:
-        return Presented(service_credential=credential)
+        return shown
     try:
         if len(certificate) > MAX_LENGTH:
             raise ValueError("no certificate is that long")
         der = decode(certificate)
     except (ValueError, x509.InvalidVersion):
-        return Presented(unreadable=True, service_credential=credential)
-    return Presented(certificate_der=der, service_credential=credential)
+        return replace(shown, unreadable=True)
+    return replace(shown, certificate_der=der)
+
+
+def _user_token(caller: Caller, headers: Mapping[str, Sequence[str]]) -> str | None:
+    """The token that tells who the user is, as the client sent it; None: there is none."""
+    place = caller.user_tokens
+    if place is None:
+        return None
+    if place.header is not None:
+        found = [value for value in headers.get(place.header, ()) if value]
+        if place.header == "authorization":
+            found = [value[len(_BEARER) :].strip() for value in found if value.lower().startswith(_BEARER)]
+    else:
+        pairs = (pair.strip().partition("=") for value in headers.get("cookie", ()) for pair in value.split(";"))
+        found = [value.strip('"') for name, _, value in pairs if name == place.cookie and value]
+    if len(found) > 1:
+        raise RequestMalformedError("the request has two tokens for one user")
+    return found[0] if found else None
 
 
 def _service_credential(headers: Mapping[str, Sequence[str]]) -> ServiceCredential | None:

@@ -113,7 +113,7 @@ def _read(said: Mapping[str, str], arguments: Mapping[str, object], caller: Call
         address=None if source is None else str(source),
         headers=headers,
     )
-    return asked, presented_der(certificate or b"", headers)
+    return asked, presented_der(caller, certificate or b"", headers)
 
 
 def _denied(headers: Mapping[str, str], body: Mapping[str, object], accept: tuple[str, ...]) -> Variables:

@@ -31,6 +31,7 @@ from watchword_server.services.recording import Recent, decision_record
 from watchword_server.services.resolving import Presented, Resolver, ServiceCredential
 from watchword_server.services.rules_in_force import RulesInForce
 from watchword_server.services.service_tokens import recognise
+from watchword_server.services.user_identities import UserIdentities
 
 _log = structlog.get_logger(__name__)
 
@@ -78,6 +79,7 @@ class Decisions:
     clock: Clock
     fresh_bytes: Randomness
     decision_log: EventLog
+    identities: UserIdentities
     assertions: Assertions | None = None  # None: none leaves
     log_query: bool = False
     remembered: int = 10_000
@@ -100,6 +102,8 @@ class Decisions:
         try:
             if presented.service_credential is not None:
                 request = _with_service_token(request, presented.service_credential, snapshot, now=now)
+            if presented.user_token is not None and caller.user_tokens is not None:
+                request = await self.identities.identified(request, presented.user_token, caller.user_tokens, now=now)
             device = await self.resolver.resolve(
                 presented, caller=caller, snapshot=snapshot, now=now, source_ip=request.source_ip
             )

@@ -51,6 +51,7 @@ class Presented:
     unreadable: bool = False
     service_credential: ServiceCredential | None = None
     stated_device: DeviceId | None = None
+    user_token: str | None = field(default=None, repr=False)
 
 
 @dataclass(slots=True)

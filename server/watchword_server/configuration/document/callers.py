@@ -1,13 +1,14 @@
 """Callers: the proxies that may ask for decisions, how they prove who they are, and what they may assert."""
 
 import re
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self, get_args
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
-from watchword_server.configuration.document.base import Entry, Model, faults, one_of, quoted
+from watchword_server.configuration.document.base import Entry, Model, faults, in_yaml, one_of, quoted
+from watchword_server.configuration.document.durations import Duration, parse_seconds
 from watchword_server.configuration.document.hosts import host_name
-from watchword_server.configuration.document.values import network
+from watchword_server.configuration.document.values import key_set_url, network
 
 MIN_SECRET_CHARACTERS = 32
 OWN_HEADERS = "x-watchword-"  # ours alone: set or removed on every request (DESIGN.md 7)
@@ -15,6 +16,8 @@ OWN_HEADERS = "x-watchword-"  # ours alone: set or removed on every request (DES
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")  # RFC 9110 5.6.2, in lower case
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[!-~]+")  # RFC 3986 3, as far as a comparison needs it
+_COOKIE = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 6265 4.1.1
+_MAX_LEEWAY_SECONDS = 300
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -41,6 +44,12 @@ def _header_name(text: str) -> str:
     return lowered
 
 
+def _cookie_name(text: str) -> str:
+    if not _COOKIE.fullmatch(text):
+        raise ValueError(f"{quoted(text)} is not the name of a cookie: write one like `CF_Authorization`")
+    return text
+
+
 def _is_sha256(text: str) -> str:
     if not _SHA256.fullmatch(text):
         raise ValueError("it is not a SHA-256 in lower-case hexadecimal: write `secret_file`, and the server works it out")
@@ -53,6 +62,10 @@ def _true(value: bool) -> bool:  # noqa: FBT001 - the value of the field
     return value
 
 
+_Text = Annotated[str, Field(min_length=1, max_length=2048)]
+_Name = Literal["RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA"]
+_USUAL: tuple[_Name, ...] = ("RS256", "ES256", "EdDSA")
+_Algorithm = Annotated[_Name, one_of(*get_args(_Name))]
 # ---- Parts ----------------------------------------------------------------------------------------------------------------
 
 
@@ -84,10 +97,49 @@ class Authenticate(Model):
         return self
 
 
-class CallerIdentity(Model):
-    """Where the caller writes who the user is."""
+class IdentityToken(Model):
+    """A token (JWT) of an identity provider's, which the client sends or the caller passes: verified here, whoever sent it."""
 
-    email_header: Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_header_name)]  # lower case
+    header: Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_header_name)] | None = None  # lower case
+    cookie: Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_cookie_name)] | None = None
+    issuer: _Text
+    audience: _Text
+    jwks_url: Annotated[_Text, AfterValidator(key_set_url)]
+    algorithms: Annotated[list[_Algorithm], Field(min_length=1, max_length=8)] = Field(default_factory=lambda: [*_USUAL])
+    leeway: Duration = "30s"
+    email_claim: _Text = "email"
+    groups_claim: _Text | None = None
+
+    @model_validator(mode="after")
+    def _in_one_place(self) -> Self:
+        if (self.header is None) == (self.cookie is None):
+            raise ValueError("a token is in one place: write one of `header` and `cookie`")
+        return self
+
+    @field_validator("leeway")
+    @classmethod
+    def _some_minutes(cls, text: str) -> str:
+        if parse_seconds(text) > _MAX_LEEWAY_SECONDS:
+            raise ValueError("no clock may be off by more than `5m`")
+        return text
+
+
+class CallerIdentity(Model):
+    """Who the user is: an address that the caller writes into a header, or a token. One of the two."""
+
+    @classmethod
+    def form(cls, value: object) -> str:
+        """The simpler of the two ways."""
+        return f"`{{ email_header: {in_yaml(value) if isinstance(value, str) else '…'} }}`"
+
+    email_header: Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_header_name)] | None = None  # lower case
+    token: IdentityToken | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if (self.email_header is None) == (self.token is None):
+            raise ValueError("write one of `email_header` and `token`")
+        return self
 
 
 class CallerFacts(Model):
@@ -153,7 +205,7 @@ class Caller(Entry):
             raise ValueError(
                 "`identity` is missing, though `may_assert` has it: write `identity: {email_header: x-authenticated-email}`"
             )
-        if identity is not None and "identity" not in assertions:
+        if identity is not None and identity.token is None and "identity" not in assertions:
             raise ValueError("`may_assert` does not list `identity`, so it would be ignored: add it there or leave this out")
         return identity
 

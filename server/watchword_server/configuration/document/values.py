@@ -2,6 +2,7 @@
 
 from ipaddress import ip_network
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationInfo
 
@@ -58,4 +59,14 @@ def web_address(text: str) -> str:
     scheme, separator, rest = text.partition("://")
     if scheme not in ("http", "https") or not separator or rest[:1] in ("", "/") or not text.isprintable() or " " in text:
         raise ValueError(f"{quoted(text)} is not a URL: write one like `https://wiki.corp.example/pages`")
+    return text
+
+
+def key_set_url(text: str) -> str:
+    """Itself: where an issuer publishes its keys. Raises `ValueError` for an address that somebody else could answer."""
+    parts = urlsplit(text)
+    if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in {"127.0.0.1", "::1", "localhost"}):
+        raise ValueError("has to be https, or http on loopback: who answers it says who somebody is")
+    if not parts.hostname or parts.username is not None or parts.fragment:
+        raise ValueError("is an address such as https://id.corp.example/keys, without a user name or fragment")
     return text

@@ -10,12 +10,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from watchword_server.core.model import AccessRequest, DeviceId
 from watchword_server.doors.operators.authentication import Authentication
 from watchword_server.doors.operators.queries import Limit, Text, Time, instant_of
-from watchword_server.doors.requests import EMAIL, split_authority, split_url
+from watchword_server.doors.requests import split_authority, split_url
 from watchword_server.errors import NotFoundError, RequestMalformedError
 from watchword_server.ports import DecisionPage, DecisionQuery
 from watchword_server.services.decisions import Decisions
 from watchword_server.services.explaining import Explaining, address_of, facts_of, identity_of
 from watchword_server.services.recording import exact_text
+from watchword_server.services.user_identities import EMAIL
 
 _PORTS: Final = {"http": 80, "https": 443}
 DecisionIdText = Annotated[str, Field(pattern="^dcn_[0-9a-f]{24}$")]
