@@ -74,6 +74,9 @@ def test_semantics_that_are_none_and_too_many_questions_are_refused(point: Decis
         {"options": {"evaluations_semantic": "all"}},
         {"options": []},
         {"evaluations": {"a": 1}},
+        {"evaluations": {}},
+        {"evaluations": ""},
+        {"evaluations": None},
         {"evaluations": [{}] * 1_001},
     )
     for change in wrong:
@@ -81,6 +84,66 @@ def test_semantics_that_are_none_and_too_many_questions_are_refused(point: Decis
     told = point.post("/access/v1/evaluations", {**READING, "evaluations": ["x", 1, None, {}]}).json()["evaluations"]
     assert [answer["decision"] for answer in told] == [False, False, False, True]
     assert told[0]["context"]["error"]["status"] == 400
+
+
+@pytest.mark.parametrize("told", [[], {}, ["x"], 5, True, "", "x" * 129])
+def test_what_is_no_id_names_no_device(point: DecisionPoint, told: object) -> None:
+    for question in (
+        asked({**ALICE, "properties": {"device_id": told}}, READ, RECORD_1),
+        asked(ALICE, READ, RECORD_1, context={"device": {"id": told}}),
+    ):
+        response = point.evaluate(question)
+        assert (response.status_code, response.json().startswith("the question names a device by")) == (400, True)
+
+
+@pytest.mark.parametrize("entity", ["subject", "action", "resource", "context"])
+def test_properties_without_a_plain_path_are_refused(point: DecisionPoint, entity: str) -> None:
+    """A long name around many members would be kept once for each; of two values of one path nobody could say which counts."""
+    wrong: tuple[dict[str, object], ...] = (
+        {"x" * 500: {f"property-{number}": number for number in range(1_000)}},
+        {"owner.team": "red", "owner": {"team": "blue"}},
+        {"owner": {"team": "blue"}, "owner.team": None},
+        nested(17),
+    )
+    for properties in wrong:
+        change = properties if entity == "context" else {**READING.get(entity, {}), "properties": properties}
+        response = point.evaluate({**READING, entity: change})
+        assert (response.status_code, f"`{entity}` has" in response.json()) == (400, True)
+    change = nested(16) if entity == "context" else {**READING.get(entity, {}), "properties": nested(16)}
+    assert point.decision({**READING, entity: change})
+
+
+def nested(depth: int) -> dict[str, object]:
+    told: dict[str, object] = {"a": 1}
+    for _ in range(depth - 1):
+        told = {"a": told}
+    return told
+
+
+@pytest.mark.parametrize("depth", [64, 900, 970, 1_500])
+def test_no_nesting_runs_out_of_stack(point: DecisionPoint, depth: int) -> None:
+    """JSON that can just be read, and what is beyond; in a field that nobody knows as well."""
+    deep = "[" * depth + "]" * depth
+    for body in (json.dumps({**READING, "future": 0}).replace("0}", f"{deep}}}"), f'{{"evaluations": [{deep}]}}'):
+        for endpoint in _ENDPOINTS:
+            headers = {"content-type": "application/json"}
+            assert point.client.post(f"/access/v1/{endpoint}", content=body, headers=headers).status_code == 400
+
+
+def test_defaults_make_no_short_body_long(point: DecisionPoint) -> None:
+    """A question is measured with the defaults that it takes, and so are all together."""
+    long = {"text": "x" * 50_000}
+    assert point.post("/access/v1/evaluations", {**READING, "context": long, "evaluations": [{}] * 80}).status_code == 200
+    for question in (
+        {**READING, "context": long, "evaluations": [{}] * 100},
+        {**READING, "context": {"text": "x" * 70_000}, "evaluations": [{}]},
+        {**READING, "context": {"text": "x" * 70_000}},
+        {**READING, "evaluations": [{"context": {"text": "x" * 70_000}}]},
+    ):
+        response = point.post("/access/v1/evaluations", question)
+        assert (response.status_code, isinstance(response.json(), str)) == (400, True)
+    own = {**READING, "context": long, "evaluations": [{"context": {}}] * 100}
+    assert point.post("/access/v1/evaluations", own).status_code == 200
 
 
 @pytest.mark.parametrize("soft", ["true", 1, [True], {"soft": True}, None])

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from services.values import NOW, a_device
 from watchword_server.core.decide import decide
+from watchword_server.core.evaluations import evaluation_of
 from watchword_server.core.facts import COUNTRY, REPORTABLE
 from watchword_server.core.language.gateway import MEMBERS
 from watchword_server.core.language.types import BOOL, BYTES, INT, IP, ArrayOf, MapOf, Type
@@ -379,3 +380,32 @@ def test_the_message_says_what_is_wrong() -> None:
     record["request"]["port"] = "443"
     with pytest.raises(RecordUnreadableError, match=r"`request\.port`"):
         replayed(record)
+
+
+QUESTION: Final[Mapping[str, Any]] = {
+    "subject": {"type": "user", "id": "ada", "properties": {"role": "admin", "owner": {"team": "red"}, "sizes": [1, "x"]}},
+    "action": {"name": "read", "properties": {"soft": True}},
+    "resource": {"type": "record", "id": "record-1", "properties": {"pages": 7, "tags": ["a", "b"]}},
+    "context": {"ticket": "OPS-7"},
+}
+
+
+def test_an_evaluation_is_what_it_was() -> None:
+    record = {**_whole(), "evaluation": json.loads(json.dumps(QUESTION))}
+    assert replayed(record)[0].evaluation == evaluation_of(QUESTION)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "alice reads",
+        {key: value for key, value in QUESTION.items() if key != "subject"},
+        {**QUESTION, "action": {}},
+        {**QUESTION, "resource": {"type": "record"}},
+        {**QUESTION, "subject": {"type": "user", "id": "ada", "properties": {"a.b": 1, "a": {"b": 2}}}},
+    ],
+    ids=["text", "no subject", "no name", "no id", "one path twice"],
+)
+def test_an_evaluation_that_is_not_whole_is_refused(wrong: object) -> None:
+    with pytest.raises(RecordUnreadableError):
+        replayed({**_whole(), "evaluation": wrong})

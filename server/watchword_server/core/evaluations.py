@@ -7,10 +7,16 @@ from watchword_server.core.model import Evaluation, Value
 
 _NAMES: Final = {"subject": ("type", "id"), "action": ("name",), "resource": ("type", "id")}
 _INT64: Final = 1 << 63
+_MAX_DEPTH: Final = 16
+_MAX_PATH: Final = 512  # bytes: each property is kept under its whole path, which a long name around many would multiply
 
 
 def evaluation_of(document: Mapping[str, object]) -> Evaluation:
-    """The evaluation of a question: `subject`, `action`, `resource` and perhaps `context`, JSON that was found to be whole."""
+    """The evaluation of a question: `subject`, `action`, `resource` and perhaps `context`, JSON that was found to be whole.
+
+    Raises `ValueError` for properties too deep or too long to name, and for two of one path, of which nobody could say
+    which counts.
+    """
     fields: dict[str, Value] = {}
     for entity, names in _NAMES.items():
         told = document[entity]
@@ -25,7 +31,11 @@ def _properties(entity: str, told: object) -> dict[str, Value]:
     truths: dict[bytes, object] = {}
     numbers: dict[bytes, object] = {}
     lists: dict[bytes, object] = {}
-    for path, value in _leaves(told):
+    seen: set[bytes] = set()
+    for path, value in _leaves(entity, told):
+        if path in seen:
+            raise ValueError(f"`{entity}` has two properties of one path: an object's member and a name with a dot")
+        seen.add(path)
         match value:
             case bool():
                 truths[path] = value
@@ -41,14 +51,19 @@ def _properties(entity: str, told: object) -> dict[str, Value]:
     return {f"{entity}.{name}": values for name, values in found.items()}
 
 
-def _leaves(told: object, prefix: bytes = b"") -> Iterator[tuple[bytes, object]]:
-    if isinstance(told, Mapping):
-        for name, value in told.items():
-            path = prefix + _bytes(str(name))
-            if isinstance(value, Mapping):
-                yield from _leaves(value, path + b".")
-            else:
-                yield path, value
+def _leaves(entity: str, told: object, prefix: bytes = b"", depth: int = 1) -> Iterator[tuple[bytes, object]]:
+    if not isinstance(told, Mapping):
+        return
+    if depth > _MAX_DEPTH:
+        raise ValueError(f"`{entity}` has properties more than {_MAX_DEPTH} deep")
+    for name, value in told.items():
+        path = prefix + _bytes(str(name))
+        if len(path) > _MAX_PATH:
+            raise ValueError(f"`{entity}` has a property whose path is longer than {_MAX_PATH} bytes")
+        if isinstance(value, Mapping):
+            yield from _leaves(entity, value, path + b".", depth + 1)
+        else:
+            yield path, value
 
 
 def _bytes(text: str) -> bytes:

@@ -4,11 +4,12 @@ Decided by the rules of the filter `authzen`; by Gateway rules and Access where 
 at every door; their secret may also stand in `Authorization: Bearer`. A denial is an answer (200); an error's body is a message.
 """
 
+import asyncio
 import base64
 import json
 import math
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, NoReturn
 
@@ -41,11 +42,14 @@ EVALUATION: Final = "/access/v1/evaluation"
 EVALUATIONS: Final = "/access/v1/evaluations"
 SEARCH: Final = "/access/v1/search/"
 METADATA: Final = "/.well-known/authzen-configuration"
-_MAX_BODY: Final = 64 * 1024
+MAX_QUESTION: Final = 64 * 1024  # bytes
 _MAX_BODIES: Final = 1024 * 1024  # of many questions
+_MAX_WITH_DEFAULTS: Final = 4 * 1024 * 1024  # of many, each with the defaults that it takes: they are decided and logged so
 MAX_EVALUATIONS: Final = 1_000
 ROUTES: Final = frozenset({"route", "url"})
 _BEARER: Final = "bearer "
+_MAX_DEPTH: Final = 64
+_MAX_DEVICE_ID: Final = 128
 _PARTS: Final[Mapping[str, tuple[str, ...]]] = {"subject": ("type", "id"), "action": ("name",), "resource": ("type", "id")}
 _SEMANTICS: Final = ("execute_all", "deny_on_first_deny", "permit_on_first_permit")
 
@@ -75,7 +79,7 @@ class AuthzenDoor:
             caller = authenticate_caller(_with_bearer(peer), self.rules.current)
             if method != "POST":
                 return _error(405, "ask by POST", peer, {"allow": "POST"})
-            document = _read(peer, await read_body(_MAX_BODIES if path == EVALUATIONS else _MAX_BODY))
+            document = _read(peer, await read_body(_MAX_BODIES if path == EVALUATIONS else MAX_QUESTION))
             told = await self._told(path, document, caller)
         except WatchwordError as error:
             _log.warning(events.CALLER_REFUSED, door=NAME, peer=peer.address, code=error.code, detail=str(error))
@@ -106,8 +110,12 @@ class AuthzenDoor:
     async def _told(self, path: str, document: _Document, caller: Caller) -> object:
         if path.startswith(SEARCH):
             return await self._search(EntityRole(path.removeprefix(SEARCH)), document, caller)
+        if path == EVALUATIONS and not isinstance(document.get("evaluations", []), list):
+            raise RequestMalformedError(f"`evaluations` is not a list of at most {MAX_EVALUATIONS} questions")
         if path == EVALUATIONS and document.get("evaluations"):
             return await self._evaluations(document, caller)
+        if path == EVALUATIONS and _length(document) > MAX_QUESTION:
+            raise RequestMalformedError("the body is too long for one question")
         return await self._evaluation(document, caller)
 
     async def _evaluation(self, document: _Document, caller: Caller) -> dict[str, object]:
@@ -119,14 +127,16 @@ class AuthzenDoor:
 
     async def _evaluations(self, document: _Document, caller: Caller) -> dict[str, object]:
         items = document["evaluations"]
-        if not isinstance(items, list) or len(items) > MAX_EVALUATIONS:
+        if len(items) > MAX_EVALUATIONS:
             raise RequestMalformedError(f"`evaluations` is not a list of at most {MAX_EVALUATIONS} questions")
         options = document.get("options", {})
         semantic = options.get("evaluations_semantic", _SEMANTICS[0]) if isinstance(options, dict) else None
         if semantic not in _SEMANTICS:
             raise RequestMalformedError(f"`options.evaluations_semantic` is none of {', '.join(_SEMANTICS)}")
+        _refuse_what_is_too_much(document, items)
         told: list[dict[str, object]] = []
         for item in items:
+            await asyncio.sleep(0)  # the proxies' requests go between
             try:
                 told.append(await self._evaluation(_with_defaults(document, item), caller))
             except RequestMalformedError as error:
@@ -183,7 +193,24 @@ def _read(peer: Peer, body: bytes | None) -> _Document:
         raise RequestMalformedError("the body is not JSON, or has a name twice in an object") from None
     if not isinstance(document, dict):
         raise RequestMalformedError("the body is not a JSON object")
+    _refuse_what_is_deep(document)
     return document
+
+
+def _refuse_what_is_deep(document: _Document) -> None:
+    """So that nothing that walks it runs out of stack. Raises `RequestMalformedError`."""
+    level: list[object] = [document]
+    for _ in range(_MAX_DEPTH):
+        level = [child for each in level for child in _children(each)]
+        if not level:
+            return
+    raise RequestMalformedError(f"the body is nested more than {_MAX_DEPTH} deep")
+
+
+def _children(told: object) -> Iterable[object]:
+    if isinstance(told, dict):
+        return told.values()
+    return told if isinstance(told, list) else ()
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -212,6 +239,25 @@ def _entity(document: _Document, name: str, members: Sequence[str]) -> _Document
     if not isinstance(entity.get("properties", {}), dict):
         raise RequestMalformedError(f"`{name}.properties` is not an object")
     return entity
+
+
+def _length(told: object) -> int:
+    return len(json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode())
+
+
+def _refuse_what_is_too_much(document: _Document, items: Sequence[object]) -> None:
+    """Defaults make a short body long: each question is measured with those that it takes. Raises `RequestMalformedError`."""
+    defaults = {name: _length(document[name]) for name in (*_PARTS, "context") if name in document}
+    total = 0
+    for item in items:
+        taken = sum(length for name, length in defaults.items() if not isinstance(item, dict) or name not in item)
+        length = _length(item) + taken
+        total += length
+        if length > MAX_QUESTION or total > _MAX_WITH_DEFAULTS:
+            raise RequestMalformedError(
+                f"an evaluation with its defaults has more than {MAX_QUESTION} bytes, or all have {_MAX_WITH_DEFAULTS}: "
+                "ask in several requests, and leave out of the defaults what no rule reads"
+            )
 
 
 def _with_defaults(document: _Document, item: object) -> _Document:
@@ -252,11 +298,15 @@ def _question(document: _Document, caller: Caller) -> tuple[AccessRequest, Prese
         )
         return asked, shown
     told = {name: document[name] for name in (*_PARTS, "context") if name in document}
+    try:
+        evaluation = evaluation_of(told)
+    except ValueError as error:
+        raise RequestMalformedError(str(error)) from None
     addressed = access_request(
         caller=caller, method="GET", scheme="https", host="authzen", target="/", address=address, headers={}
     )
     identity = Identity(email.casefold()) if email is not None and Assertion.IDENTITY in caller.may_assert else None
-    return replace(addressed, method="", host="", path="", identity=identity, evaluation=evaluation_of(told)), shown
+    return replace(addressed, method="", host="", path="", identity=identity, evaluation=evaluation), shown
 
 
 def _email(subject: _Document) -> str | None:
@@ -283,17 +333,16 @@ def _shown(caller: Caller, subject: _Document, context: _Document) -> Presented:
     device = context.get("device", {})
     if not isinstance(device, dict):
         raise RequestMalformedError("`context.device` is not an object")
-    ids = {
-        told
-        for told in (
-            subject["id"] if subject["type"] == "device" else None,
-            subject.get("properties", {}).get("device_id"),
-            device.get("id"),
-        )
-        if told is not None
-    }
-    if len(ids) > 1 or not all(isinstance(each, str) and 0 < len(each) <= 128 for each in ids):
-        raise RequestMalformedError("the question names two devices, or one by what is no id")
+    told = (
+        subject["id"] if subject["type"] == "device" else None,
+        subject.get("properties", {}).get("device_id"),
+        device.get("id"),
+    )
+    if not all(each is None or (isinstance(each, str) and 0 < len(each) <= _MAX_DEVICE_ID) for each in told):
+        raise RequestMalformedError(f"the question names a device by what is no id of 1 to {_MAX_DEVICE_ID} characters")
+    ids = {each for each in told if each is not None}
+    if len(ids) > 1:
+        raise RequestMalformedError("the question names two devices")
     shown = presented(caller, _text(context, "client_certificate"), _certificate, {})
     return replace(shown, stated_device=DeviceId(ids.pop())) if ids else shown
 

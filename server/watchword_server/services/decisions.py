@@ -1,5 +1,6 @@
 """Answering a proxy: find the device, decide, record, and say it in headers."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -57,6 +58,8 @@ OWNED_HEADERS = (
     REASON,
     ASSERTION,
 )
+_EVALUATIONS_BYTES: Final = 16 * 1024 * 1024  # of AuthZEN's questions that are remembered: each may be long, unlike a request
+_EVALUATION_BYTES: Final = 1024  # what one takes besides
 _WEAKEST_FIRST: Final = (EvidenceLevel.REPORTED, EvidenceLevel.SIGNED, EvidenceLevel.PROVEN)
 
 
@@ -84,9 +87,11 @@ class Decisions:
     log_query: bool = False
     remembered: int = 10_000
     _recent: LRUCache[str, Recent] = field(init=False)
+    _recent_evaluations: LRUCache[str, Recent] = field(init=False)
 
     def __post_init__(self) -> None:
         self._recent = LRUCache(self.remembered)
+        self._recent_evaluations = LRUCache(_EVALUATIONS_BYTES, getsizeof=_size)
 
     async def answer(
         self, request: AccessRequest, presented: Presented, *, caller: Caller, snapshot: RuleSnapshot | None = None
@@ -118,19 +123,24 @@ class Decisions:
         recent = Recent(
             decision_id, request, decision, snapshot.rules.revision, snapshot.rules.checks, _token_name(request, snapshot)
         )
-        self._recent[decision_id] = recent
+        (self._recent if request.evaluation is None else self._recent_evaluations)[decision_id] = recent
         self.decision_log.write(partial(decision_record, recent, with_query=self.log_query))  # made by the log's own thread
         headers = {**_headers(decision_id, request, decision), **asserted}
         return Answer(decision_id, decision, headers, _body(decision_id, decision))
 
     def recent(self, decision_id: str) -> Recent | None:
         """A recent decision with what it was made of, to explain it or to make it again."""
-        return self._recent.get(decision_id)
+        return self._recent.get(decision_id) or self._recent_evaluations.get(decision_id)
 
     def record(self, decision_id: str) -> Mapping[str, object] | None:
         """A recent decision as the decision log has it."""
-        recent = self._recent.get(decision_id)
+        recent = self.recent(decision_id)
         return None if recent is None else decision_record(recent, with_query=self.log_query)
+
+
+def _size(recent: Recent) -> int:
+    evaluation = recent.request.evaluation
+    return _EVALUATION_BYTES + (0 if evaluation is None else len(json.dumps(evaluation.document, ensure_ascii=False)))
 
 
 def _with_service_token(

@@ -16,6 +16,7 @@ from watchword_server.core.model import (
     DeviceKey,
     DevicePosture,
     DeviceState,
+    Evaluation,
     EvidenceLevel,
     Fingerprint,
     Identity,
@@ -165,8 +166,17 @@ def _request(line: _Line) -> AccessRequest:
         facts={name: _fact(name, value) for name, value in request.facts.items()},
         service_token_id=None if request.service_token is None else request.service_token.id,
         service_token_refused=request.service_token_refused,
-        evaluation=None if line.evaluation is None else evaluation_of(line.evaluation),
+        evaluation=None if line.evaluation is None else _evaluation(line.evaluation),
     )
+
+
+def _evaluation(document: Mapping[str, Any]) -> Evaluation:
+    try:
+        return evaluation_of(document)
+    except KeyError as error:
+        raise RecordUnreadableError(f"the decision's evaluation has no {error}") from None
+    except ValueError as error:
+        raise RecordUnreadableError(f"the decision's evaluation is not read by this version: {error}") from None
 
 
 def _fact(name: str, told: object) -> Value:
