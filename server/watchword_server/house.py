@@ -319,7 +319,7 @@ class House:
             ext_authz=ExtAuthzDoor(decisions, in_force, metrics, auditing),
             http_doors=HttpDoors.make(
                 decisions,
-                Searching(in_force, resolver, clock, secrets.token_bytes(32)),
+                Searching(in_force, resolver, clock),
                 in_force,
                 metrics,
                 auditing,

@@ -2,7 +2,8 @@
 
 import hashlib
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -46,9 +47,10 @@ class DecisionPoint:
         return decision
 
 
-@pytest.fixture(scope="package")
-def point(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DecisionPoint]:
-    directory, pki = tmp_path_factory.mktemp("authzen"), Pki.make()
+@contextmanager
+def decision_point(directory: Path, more: Mapping[str, Sequence[object]]) -> Iterator[DecisionPoint]:
+    """One with the wiki behind Access and more entries, by their section."""
+    pki = Pki.make()
     files = pki.server("127.0.0.1").write(directory, "server")
     trusted = directory / "web-ca.pem"
     trusted.write_bytes(pki.web.pem)
@@ -56,7 +58,7 @@ def point(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DecisionPoint]:
         "WATCHWORD_DECISIONS__TLS__CERTIFICATE": str(files.certificate),
         "WATCHWORD_DECISIONS__TLS__PRIVATE_KEY": str(files.key),
     }
-    document = {**wiki_rules(pki), **YAML(typ="safe").load(SCENARIO)}
+    document = {**wiki_rules(pki), **more}
     (caller,) = document["callers"]
     caller["authenticate"] = {"secret_sha256": hashlib.sha256(SECRET.encode()).hexdigest()}
     caller["may_assert"] = [*caller["may_assert"], "device"]
@@ -69,3 +71,9 @@ def point(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DecisionPoint]:
             base_url=server.endpoints.decisions_http, headers={"Authorization": f"Bearer {SECRET}"}, verify=context, timeout=30
         ) as client:
             yield DecisionPoint(client, server, operators, pki)
+
+
+@pytest.fixture(scope="package")
+def point(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DecisionPoint]:
+    with decision_point(tmp_path_factory.mktemp("authzen"), YAML(typ="safe").load(SCENARIO)) as point:
+        yield point

@@ -16,6 +16,7 @@ ON_HOST = f'http.request.host == "{HOST}"'
 PASSED = 'any(device_posture.checks.passed[*] in {"laptop"})'
 FAILED = 'any(device_posture.checks.failed[*] in {"laptop"})'
 
+AUTHZEN: dict[str, Any] = {"filters": ["authzen"]}
 GATEWAY: list[tuple[str, list[dict[str, Any]], list[str]]] = [
     ("a block of what is not known to pass", [a_rule(ON_HOST, device_posture=f"not({PASSED})")], []),
     ("a block of what fails or is not known", [a_rule(ON_HOST, device_posture=FAILED)], []),
@@ -51,6 +52,15 @@ GATEWAY: list[tuple[str, list[dict[str, Any]], list[str]]] = [
     ("an allow by another country", [a_rule('http.src_ip.geo.country != "PT"', action="allow")], ["absence-opens-allow"]),
     ("a block by a user", [a_rule(ON_HOST, identity='identity.email == "eve@corp.example"')], ["absence-lifts-block"]),
     ("a block by what every request has", [a_rule(f'{ON_HOST} and http.request.method != "GET"')], []),
+    ("a block by a property", [a_rule('resource.properties["state"] == "locked"', **AUTHZEN)], ["absence-lifts-block"]),
+    ("a block by another property", [a_rule('not(resource.properties["state"] == "open")', **AUTHZEN)], []),
+    ("an allow by a property", [a_rule('subject.properties["role"] == "admin"', action="allow", **AUTHZEN)], []),
+    (
+        "an allow without one",
+        [a_rule('not(context.properties.bool["risky"])', action="allow", **AUTHZEN)],
+        ["absence-opens-allow"],
+    ),
+    ("an allow by what every evaluation has", [a_rule('not(subject.id == "eve")', action="allow", **AUTHZEN)], []),
     (
         "an allow before a block of the same",
         [a_rule(ON_HOST, action="allow"), a_rule(ON_HOST, name="later", precedence=20)],

@@ -160,6 +160,7 @@ class AuthzenDoor:
             raise RequestMalformedError("`page` has a `limit` above 0, a `token` that is a string, or neither")
         wanted = question.get(role.value)
         question[role.value] = {"type": wanted["type"]} if role is not EntityRole.ACTION and isinstance(wanted, dict) else {}
+        _question({**question, role.value: {**question[role.value], **_anybody(role, question[role.value])}}, caller)
         found = await self.searching.search(
             role, question, lambda asked: _question(asked, caller), caller=caller, limit=limit, token=token or None
         )
@@ -195,6 +196,13 @@ def _read(peer: Peer, body: bytes | None) -> _Document:
         raise RequestMalformedError("the body is not a JSON object")
     _refuse_what_is_deep(document)
     return document
+
+
+def _anybody(role: EntityRole, wanted: _Document) -> _Document:
+    """A stand-in for the entity that is searched for: with it the rest of a question is found whole, or refused."""
+    if role is EntityRole.ACTION:
+        return {"name": "GET"}
+    return {"id": "https://anywhere.example/" if wanted["type"] in ROUTES else "anybody"}
 
 
 def _refuse_what_is_deep(document: _Document) -> None:

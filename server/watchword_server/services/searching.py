@@ -1,8 +1,8 @@
 """AuthZEN's searches: of the entities that the rules name, those for which the answer is yes. No decision is logged for each."""
 
+import asyncio
 import base64
 import hashlib
-import hmac
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,32 +10,32 @@ from typing import Final
 
 from watchword_server.core.decide import decide
 from watchword_server.core.model import AccessRequest
-from watchword_server.core.rules import Caller, Entity, EntityRole
+from watchword_server.core.rules import Caller, Entity, EntityRole, RuleSet
 from watchword_server.errors import RequestMalformedError
 from watchword_server.ports import Clock
 from watchword_server.services.resolving import Presented, Resolver
 from watchword_server.services.rules_in_force import RulesInForce
 
 MAX_PAGE: Final = 1_000
+MAX_TRIED: Final = 5_000  # entities for one page
+_DIGEST: Final = 16  # bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A page of results. `next_token` None: it was not asked for pages; empty: there are no more."""
+    """A page of results. `next_token` None: it was not asked for pages, and these are all; empty: there are no more."""
 
     results: Sequence[Mapping[str, object]]
     next_token: str | None
-    total: int
 
 
 @dataclass(frozen=True, slots=True)
 class Searching:
-    """Puts each candidate in its place and decides. `key`: what page tokens are bound with, of this process."""
+    """Puts each candidate in its place and decides."""
 
     rules: RulesInForce
     resolver: Resolver
     clock: Clock
-    key: bytes
 
     async def search(
         self,
@@ -47,56 +47,64 @@ class Searching:
         limit: int | None,
         token: str | None,
     ) -> Found:
-        """The entities of a role that can stand in a question, which `ask` makes a request of.
+        """The entities of a role that can stand in a question, which `ask` makes a request of; of one order, and each once.
 
-        A question about somebody or something that the rules do not name has no answer. Raises `RequestMalformedError` for a page
-        token that is none, or of another question; `StoreUnavailableError`.
+        A question about somebody or something that the rules do not name has no answer; an entity that it cannot be asked about is
+        none: an action that is no method, of a route. A page may have fewer results than its limit, even none, and a next one.
+        Raises `RequestMalformedError` for a page token that is none, or of another question; `StoreUnavailableError`.
         """
         snapshot, now = self.rules.current, self.clock.now()
-        after = "" if token is None else self._read(token, document)
-        candidates = list(self._candidates(role, document))
-        matching: list[Entity] = []
-        for entity in candidates:
-            asked, presented = ask({**document, role.value: _told(entity)})
+        after = "" if token is None else _read(token, document)
+        size = min(limit or MAX_PAGE, MAX_PAGE)
+        waiting = [entity for entity in _candidates(role, document, snapshot.rules) if entity.entity_id > after]
+        page: list[Entity] = []
+        last = after
+        for tried, entity in enumerate(waiting):
+            if len(page) == size or tried == MAX_TRIED:
+                return Found([_result(each) for each in page], _token(last, document))
+            last = entity.entity_id
+            await asyncio.sleep(0)  # the proxies' requests go between
+            try:
+                asked, presented = ask({**document, role.value: _told(entity)})
+            except RequestMalformedError:
+                continue
             device = await self.resolver.resolve(presented, caller=caller, snapshot=snapshot, now=now, source_ip=asked.source_ip)
             if decide(asked, device, snapshot, now=now).allowed:
-                matching.append(entity)
-        waiting = [entity for entity in matching if entity.entity_id > after]
-        page = waiting[: min(limit or MAX_PAGE, MAX_PAGE)]
-        more = len(waiting) > len(page)
-        next_token = None
-        if limit is not None or token is not None or more:
-            next_token = self._token(page[-1].entity_id, document) if more else ""
-        return Found([_result(entity) for entity in page], next_token, len(matching))
+                page.append(entity)
+        return Found([_result(entity) for entity in page], None if limit is None and token is None else "")
 
-    def _candidates(self, role: EntityRole, document: Mapping[str, object]) -> Iterator[Entity]:
-        """The entities of the wanted type, once each and in their order; none where the question names a stranger."""
-        known = self.rules.current.rules.entities.values()
-        for other in EntityRole:
-            asked = document.get(other.value)
-            if other is not role and isinstance(asked, Mapping) and not any(_is(entity, other, asked) for entity in known):
-                return
-        wanted = document.get(role.value)
-        kind = wanted.get("type", "") if isinstance(wanted, Mapping) else ""
-        by_id = {entity.entity_id: entity for entity in known if entity.role is role and entity.type == kind}
-        yield from (by_id[entity_id] for entity_id in sorted(by_id))
 
-    def _token(self, last: str, document: Mapping[str, object]) -> str:
-        return base64.urlsafe_b64encode(self._mac(last, document) + last.encode(errors="surrogatepass")).decode()
+def _candidates(role: EntityRole, document: Mapping[str, object], rules: RuleSet) -> Iterator[Entity]:
+    """The entities of the wanted type, once each and in their order; none where the question names a stranger."""
+    known = rules.entities.values()
+    for other in EntityRole:
+        asked = document.get(other.value)
+        if other is not role and isinstance(asked, Mapping) and not any(_is(entity, other, asked) for entity in known):
+            return
+    wanted = document.get(role.value)
+    kind = wanted.get("type", "") if isinstance(wanted, Mapping) else ""
+    by_id = {entity.entity_id: entity for entity in known if entity.role is role and entity.type == kind}
+    yield from (by_id[entity_id] for entity_id in sorted(by_id))
 
-    def _read(self, token: str, document: Mapping[str, object]) -> str:
-        try:
-            raw = base64.b64decode(token, altchars=b"-_", validate=True)
-            last = raw[32:].decode(errors="surrogatepass")
-        except ValueError:
-            raise RequestMalformedError("`page.token` is none of ours") from None
-        if not hmac.compare_digest(raw[:32], self._mac(last, document)):
-            raise RequestMalformedError("`page.token` belongs to another question: ask it as before, or from the first page")
-        return last
 
-    def _mac(self, last: str, document: Mapping[str, object]) -> bytes:
-        text = json.dumps([last, document], sort_keys=True)
-        return hmac.new(self.key, text.encode(), hashlib.sha256).digest()
+def _token(last: str, document: Mapping[str, object]) -> str:
+    """Where a page ended, and of which question: every replica reads it. It gives nothing that the question itself would not."""
+    return base64.urlsafe_b64encode(_digest(document) + last.encode(errors="surrogatepass")).decode()
+
+
+def _read(token: str, document: Mapping[str, object]) -> str:
+    try:
+        raw = base64.b64decode(token, altchars=b"-_", validate=True)
+        last = raw[_DIGEST:].decode(errors="surrogatepass")
+    except ValueError:
+        raise RequestMalformedError("`page.token` is none of ours") from None
+    if raw[:_DIGEST] != _digest(document):
+        raise RequestMalformedError("`page.token` belongs to another question: ask it as before, or from the first page")
+    return last
+
+
+def _digest(document: Mapping[str, object]) -> bytes:
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).digest()[:_DIGEST]
 
 
 def _is(entity: Entity, role: EntityRole, asked: Mapping[str, object]) -> bool:

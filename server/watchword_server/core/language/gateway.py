@@ -67,9 +67,12 @@ _PROPERTIES: Final[Mapping[str, Type]] = {
     "properties.int": MapOf(INT),
     "properties.list": MapOf(_STRINGS),  # of strings
 }
+AUTHZEN_PROPERTIES: Final[Mapping[str, Type]] = {
+    f"{entity}.{name}": kind for entity in ("subject", "action", "resource", "context") for name, kind in _PROPERTIES.items()
+}
 AUTHZEN_FIELDS: Final[Mapping[str, Type]] = {
     **_fields((BYTES, "subject.type subject.id action.name resource.type resource.id")),
-    **{f"{entity}.{name}": kind for entity in ("subject", "action", "resource", "context") for name, kind in _PROPERTIES.items()},
+    **AUTHZEN_PROPERTIES,
 }
 
 _TRAFFIC: Final[Mapping[str, Mapping[str, Type]]] = {
