@@ -49,8 +49,8 @@ class Searching:
     ) -> Found:
         """The entities of a role that can stand in a question, which `ask` makes a request of; of one order, and each once.
 
-        A question about somebody or something that the rules do not name has no answer; an entity that it cannot be asked about is
-        none: an action that is no method, of a route. A page may have fewer results than its limit, even none, and a next one.
+        A question about somebody or something that the rules do not name has no answer; an entity that it cannot be asked about
+        is none: an action that is no method, of a route. A page may have fewer results than its limit, even none, and a next one.
         Raises `RequestMalformedError` for a page token that is none, or of another question; `StoreUnavailableError`.
         """
         snapshot, now = self.rules.current, self.clock.now()
