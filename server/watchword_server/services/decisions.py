@@ -25,7 +25,7 @@ from watchword_server.core.model import (
 )
 from watchword_server.core.rules import Caller
 from watchword_server.core.snapshot import RuleSnapshot
-from watchword_server.errors import WatchwordError
+from watchword_server.errors import TokenRefusedError, WatchwordError
 from watchword_server.ports import Clock, EventLog, Randomness
 from watchword_server.services.assertions import Assertions
 from watchword_server.services.recording import Recent, decision_record
@@ -82,7 +82,7 @@ class Decisions:
     clock: Clock
     fresh_bytes: Randomness
     decision_log: EventLog
-    identities: UserIdentities
+    identities: UserIdentities | None = None  # None: no token is verified, and whoever shows one is denied
     assertions: Assertions | None = None  # None: none leaves
     log_query: bool = False
     remembered: int = 10_000
@@ -108,6 +108,8 @@ class Decisions:
             if presented.service_credential is not None:
                 request = _with_service_token(request, presented.service_credential, snapshot, now=now)
             if presented.user_token is not None and caller.user_tokens is not None:
+                if self.identities is None:
+                    raise TokenRefusedError("no token of a user is verified here")
                 request = await self.identities.identified(request, presented.user_token, caller.user_tokens, now=now)
             device = await self.resolver.resolve(
                 presented, caller=caller, snapshot=snapshot, now=now, source_ip=request.source_ip
