@@ -64,8 +64,25 @@ def envoy_http(setup: ProxySetup) -> Iterator[RunningProxy]:
 
 
 @contextlib.contextmanager
-def _envoy(setup: ProxySetup, shipped: str, decisions: str) -> Iterator[RunningProxy]:
+def envoy_tcp(setup: ProxySetup) -> Iterator[RunningProxy]:
+    """Real Envoy with `deploy/envoy/envoy-tcp.yaml`."""
+    addresses = ("0.0.0.0:5433", "127.0.0.1:5432")
+    with _envoy(setup, "envoy-tcp.yaml", "127.0.0.1:7402", addresses=addresses, with_users=False) as proxy:
+        yield proxy
+
+
+@contextlib.contextmanager
+def _envoy(
+    setup: ProxySetup,
+    shipped: str,
+    decisions: str,
+    *,
+    addresses: tuple[str, str] = ("0.0.0.0:443", "127.0.0.1:8080"),
+    with_users: bool = True,
+) -> Iterator[RunningProxy]:
+    """`addresses`: of the listener and of the application, as the file has them."""
     port = free_port()
+    users = "/etc/watchword/envoy/users.htpasswd" if with_users else None
     with _directory() as directory:
         (directory / "caller-secret").write_text(setup.caller_secret)
         configuration = directory / "envoy.yaml"
@@ -73,11 +90,11 @@ def _envoy(setup: ProxySetup, shipped: str, decisions: str) -> Iterator[RunningP
             render(
                 f"envoy/{shipped}",
                 {
-                    envoy_address("0.0.0.0:443"): envoy_address(f"127.0.0.1:{port}"),
-                    envoy_address("127.0.0.1:8080"): envoy_address(setup.application),
+                    envoy_address(addresses[0]): envoy_address(f"127.0.0.1:{port}"),
+                    envoy_address(addresses[1]): envoy_address(setup.application),
                     envoy_address(decisions): envoy_address(setup.decisions),
                     "/etc/watchword/envoy/caller-secret": str(directory / "caller-secret"),
-                    **_common_files(directory, setup, users="/etc/watchword/envoy/users.htpasswd"),
+                    **_common_files(directory, setup, users=users),
                 },
             )
         )

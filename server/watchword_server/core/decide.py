@@ -4,7 +4,8 @@ Order: an invalid device link denies; Gateway rules, network then HTTP, where a 
 Access application of host and path; its bypass and Service Auth policies, then allow and deny in order; otherwise deny, with the
 reason that was nearest to a grant. Rules that only report are evaluated where they stand and change nothing. A rule that fails
 grants nothing and blocks what it could block. Where a path can be read in several ways, each has to be allowed. An AuthZEN
-evaluation, which is about no request, has rules of its own, and is denied without one that applies.
+evaluation, which is about no request, has rules of its own, and is denied without one that applies. A connection is decided by
+network rules alone.
 """
 
 from collections.abc import Sequence
@@ -37,6 +38,8 @@ def decide(request: AccessRequest, device: ResolvedDevice, snapshot: RuleSnapsho
     """Decides one request. Pure: the same arguments give the same decision. Never raises for a consistent snapshot."""
     if request.evaluation is not None:
         return _evaluate(request, device, snapshot, now)
+    if request.is_connection:
+        return _connect(request, device, snapshot, now)
     if is_plain(request.path):
         return _decide(request, device, snapshot, now, request.path.encode())
     decisions = [_decide(request, device, snapshot, now, path) for path in readings(request.path)]
@@ -103,6 +106,20 @@ def _evaluate(request: AccessRequest, device: ResolvedDevice, snapshot: RuleSnap
     if rule is None:
         return _decision(_DENY, "no_rule_matched", (), (), scene, errors, reported)
     outcome, reason = (_DENY, "rule_block") if rule.blocks else (_ALLOW, "rule_allow")
+    return _decision(outcome, reason, (rule.match,), _standings_named(rule, scene), scene, errors, reported)
+
+
+def _connect(request: AccessRequest, device: ResolvedDevice, snapshot: RuleSnapshot, now: Instant) -> Decision:
+    """A connection: network rules alone, the first that applies; without one it is as the rules say of what is unmatched."""
+    if device.outcome is _INVALID:
+        return Decision(_DENY, device.reason, (), (), device, now)
+    scene = Scene(request, device, snapshot.rules.checks, now, b"")
+    errors: list[str] = []
+    reported: list[RuleMatch] = []
+    rule = _first_match(snapshot.network.candidates(scene), scene, errors, reported)
+    if rule is None:
+        return _decision(snapshot.rules.unmatched, "no_rule_matched", (), (), scene, errors, reported)
+    outcome, reason = (_DENY, "gateway_block") if rule.blocks else (_ALLOW, "rule_allow")
     return _decision(outcome, reason, (rule.match,), _standings_named(rule, scene), scene, errors, reported)
 
 

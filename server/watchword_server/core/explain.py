@@ -88,7 +88,10 @@ def explain(request: AccessRequest, device: ResolvedDevice, snapshot: RuleSnapsh
     decision = decide(request, device, snapshot, now=now)
     if request.evaluation is not None:
         evaluated = EvaluationScene(request, device, snapshot.rules.checks, now, b"")
-        return Explanation(decision, (Reading("", tuple(_Path(evaluated, snapshot).evaluation_steps())),))
+        return Explanation(decision, (Reading("", tuple(_Path(evaluated, snapshot).rule_steps(snapshot.authzen))),))
+    if request.is_connection:
+        connection = Scene(request, device, snapshot.rules.checks, now, b"")
+        return Explanation(decision, (Reading("", tuple(_Path(connection, snapshot).rule_steps(snapshot.network))),))
     told = []
     for path in readings(request.path):
         scene = Scene(request, device, snapshot.rules.checks, now, path)
@@ -120,12 +123,12 @@ class _Path:
             return
         yield self._application(application)
 
-    def evaluation_steps(self) -> Iterator[Step]:
-        """As `steps`, of an AuthZEN evaluation."""
+    def rule_steps(self, index: GatewayIndex) -> Iterator[Step]:
+        """As `steps`, where rules of one filter are all there is: of an AuthZEN evaluation, of a connection."""
         device = self.scene.device
         yield _device(device)
-        if device.outcome is not Resolution.INVALID and self.snapshot.authzen.rules:
-            yield self._gateway(self.snapshot.authzen)[0]
+        if device.outcome is not Resolution.INVALID and index.rules:
+            yield self._gateway(index)[0]
 
     # ---- Gateway ----------------------------------------------------------------------------------------------------------
 

@@ -437,6 +437,7 @@ class AccessRequest:
     service_token_id: str | None = None
     service_token_refused: bool = False
     evaluation: Evaluation | None = None  # what is asked in place of a request
+    is_connection: bool = False  # it is none: a connection, of which nobody knows what it carries
 
 
 class Resolution(StrEnum):

@@ -42,6 +42,12 @@ class RuleSnapshot:
     service_token_by_client_id: Mapping[str, ServiceToken] = field(default_factory=dict)
     authzen: GatewayIndex = NO_RULES
 
+    @property
+    def network(self) -> GatewayIndex:
+        """The network rules among `gateway`."""
+        first = self.gateway[0] if self.gateway else NO_RULES
+        return first if first.rules and first.rules[0].rule.filter is GatewayFilter.L4 else NO_RULES
+
 
 @dataclass(frozen=True, slots=True)
 class _Compiled:

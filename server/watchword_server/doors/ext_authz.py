@@ -20,7 +20,13 @@ from watchword_server.core.rules import Caller
 from watchword_server.doors.callers import authenticate_caller, note_refused_caller
 from watchword_server.doors.denials import told_to_the_client
 from watchword_server.doors.passed_certificates import from_escaped_pem
-from watchword_server.doors.requests import CLIENT_ID_HEADER, CLIENT_SECRET_HEADER, access_request, presented
+from watchword_server.doors.requests import (
+    CLIENT_ID_HEADER,
+    CLIENT_SECRET_HEADER,
+    access_request,
+    connection_request,
+    presented,
+)
 from watchword_server.errors import CallerRefusedError, RequestMalformedError
 from watchword_server.peer import Peer
 from watchword_server.services.auditing import Auditing
@@ -76,6 +82,8 @@ class ExtAuthzDoor:
 
 def _read(request: wire.CheckRequest, caller: Caller, headers: Mapping[str, Sequence[str]]) -> tuple[AccessRequest, Presented]:
     attributes = request.attributes
+    if not attributes.HasField("request"):
+        return _read_connection(attributes, caller)
     http = attributes.request.http
     asked = access_request(
         caller=caller,
@@ -87,6 +95,22 @@ def _read(request: wire.CheckRequest, caller: Caller, headers: Mapping[str, Sequ
         headers=headers,
     )
     return asked, presented(caller, attributes.source.certificate, from_escaped_pem, headers)
+
+
+def _read_connection(attributes: wire.Attributes, caller: Caller) -> tuple[AccessRequest, Presented]:
+    """What Envoy's network filter asks about: a connection. It takes no answer but its status."""
+    source, destination = attributes.source.address.socket_address, attributes.destination.address.socket_address
+    if not source.address or not destination.address:
+        raise RequestMalformedError("neither a request nor a connection")
+    asked = connection_request(
+        caller=caller,
+        address=source.address,
+        destination=destination.address,
+        destination_port=destination.port_value,
+        server_name=attributes.tls_session.sni,
+        port=source.port_value,
+    )
+    return asked, presented(caller, attributes.source.certificate, from_escaped_pem, {})
 
 
 def _client_headers(request: wire.CheckRequest) -> Mapping[str, Sequence[str]]:

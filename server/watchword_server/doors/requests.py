@@ -8,11 +8,12 @@ from typing import Final, TypeVar
 from cryptography import x509
 
 from watchword_server.core.addresses import address_from
-from watchword_server.core.model import AccessRequest, DeviceId, Identity, IPAddress
+from watchword_server.core.model import AccessRequest, DeviceId, Identity, IPAddress, Value
 from watchword_server.core.rules import Assertion, Caller
 from watchword_server.doors.facts import reported_facts
 from watchword_server.doors.passed_certificates import MAX_LENGTH, from_der
 from watchword_server.errors import RequestMalformedError
+from watchword_server.services.facts import fact_value
 from watchword_server.services.resolving import Presented, ServiceCredential
 from watchword_server.services.user_identities import EMAIL
 
@@ -60,6 +61,36 @@ def access_request(
         identity=_identity(caller, headers),
         caller=caller.name,
         facts=reported_facts(caller, headers),
+    )
+
+
+def connection_request(
+    *, caller: Caller, address: str, destination: str, destination_port: int, server_name: str, port: int | None
+) -> AccessRequest:
+    """A connection as the network rules see it. `server_name`: what the client asked for by SNI, empty if it did not.
+
+    Raises `RequestMalformedError`.
+    """
+    facts: dict[str, Value] = {}
+    for fact, told in (("net.dst.ip", destination), ("net.src.port", port)):
+        if told:
+            facts[fact] = fact_value(fact, told)
+    host = ""
+    if server_name:
+        host, _ = split_authority(server_name)
+        facts["net.sni.host"] = host.encode()
+    return AccessRequest(
+        method="",
+        scheme="",
+        host=host,
+        path="",
+        query="",
+        source_ip=_address(address) if Assertion.ADDRESS in caller.may_assert and address else None,
+        identity=None,
+        caller=caller.name,
+        port=destination_port or None,
+        facts=facts,
+        is_connection=True,
     )
 
 

@@ -94,6 +94,7 @@ def _request_record(recent: Recent, *, with_query: bool) -> dict[str, object]:
         "facts": {name: fact_json(name, value) for name, value in request.facts.items()},
         "service_token": token,
         "service_token_refused": request.service_token_refused,
+        **({"connection": True} if request.is_connection else {}),
     }
 
 

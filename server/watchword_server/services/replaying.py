@@ -106,6 +106,7 @@ class _Request(_Part):
     facts: dict[str, Any]
     service_token: _ServiceToken | None
     service_token_refused: bool
+    connection: bool = False
 
 
 class _Result(_Part):
@@ -166,6 +167,7 @@ def _request(line: _Line) -> AccessRequest:
         facts={name: _fact(name, value) for name, value in request.facts.items()},
         service_token_id=None if request.service_token is None else request.service_token.id,
         service_token_refused=request.service_token_refused,
+        is_connection=request.connection,
         evaluation=None if line.evaluation is None else _evaluation(line.evaluation),
     )
 
