@@ -17,6 +17,7 @@ from watchword_agent.help_commands import checks_command, doctor_command, stores
 from watchword_agent.service_commands import install_service_command, uninstall_service_command
 from watchword_agent.settings import Settings
 from watchword_agent.status import render
+from watchword_agent.tokens import ProofKey
 from watchword_agent.windows_service import log_to, run_as_service
 
 _MAX_TOKEN_FILE = 4096
@@ -159,6 +160,44 @@ def goodbye_command(config: Path | None, **options: object) -> None:
         settings = settings_of(config, options)
         click.echo(asyncio.run(app.leave_server(settings)))
         say("the server has ended the results of this device; `watchword-agent run` brings it back")
+
+
+@main.command("token")
+@click.option("--audience", required=True, help="Whom the token is for: the `audience` of a caller's `device_tokens`.")
+@click.option(
+    "--key", type=click.Path(path_type=Path, dir_okay=False), help="PEM file of the key it is bound to; made if missing."
+)
+@click.option("--for", "request", metavar="METHOD URL", nargs=2, help="Print the two headers of this one request instead.")
+@_common_options
+def token_command(
+    audience: str, key: Path | None, request: tuple[str, str] | None, config: Path | None, **options: object
+) -> None:
+    """Print a token that names this device, valid for five minutes. A client shows it in the header `Device-Token`.
+
+    Bound to a key, each request needs a proof as well, in `Device-Proof`: `--for` makes both, ready for curl's `--header @-`.
+
+    \b
+    Examples:
+      watchword-agent token --audience https://wiki.corp.example
+      watchword-agent token --audience https://wiki.corp.example --key ~/.wiki.key --for GET https://wiki.corp.example/pages
+    \b
+    Exit codes:
+      0  printed
+      1  refused or failed, or not enrolled
+      2  wrong usage
+    """
+    if request is not None and key is None:
+        raise click.UsageError("`--for` needs `--key FILE`: the proof is of a key")
+    with failures_exit():
+        settings = settings_of(config, options)
+        proof_key = None if key is None else ProofKey.load_or_create(key)
+        token = asyncio.run(app.device_token(settings, audience, proof_key))
+        if request is None or proof_key is None:
+            click.echo(token)
+            return
+        method, url = request
+        click.echo(f"Device-Token: {token}")
+        click.echo(f"Device-Proof: {proof_key.proof(token, method=method, url=url.partition('?')[0].partition('#')[0])}")
 
 
 @main.command("rotate-key")

@@ -34,6 +34,7 @@ from watchword_agent.state import Enrollment, StateDirectory
 from watchword_agent.status import Status, StatusFile, read_status
 from watchword_agent.stores.base import Access
 from watchword_agent.stream import AttestStream
+from watchword_agent.tokens import ProofKey, fetch_token
 from watchword_agent.transport import Transport
 from watchword_agent.watch import StoreWatch
 from watchword_agent.windows_service import stop_requests
@@ -190,6 +191,26 @@ def access_of(settings: Settings) -> Access:
 def key_files_of(settings: Settings) -> KeyFiles:
     """Where this device's own keys lie."""
     return KeyFiles(settings.device_key, settings.tpm_tcti)
+
+
+async def device_token(settings: Settings, audience: str, key: ProofKey | None) -> str:
+    """A token that names this device, for `audience`, bound to a client's key or to none. Raises `AgentError`.
+
+    Beside an agent that is running, which goes on.
+    """
+    state = StateDirectory(settings.state_dir)
+    enrollment = state.enrollment()
+    keys, server = DeviceKeys(state, enrollment, key_files_of(settings)), settings.server or enrollment.server
+    async with channel_to(server, settings, settings.ca_file or enrollment.ca_file) as channel:
+        return await fetch_token(
+            channel,
+            device_id=enrollment.device_id,
+            service=enrollment.audience,
+            key=keys.signing,
+            audience=audience,
+            thumbprint="" if key is None else key.thumbprint,
+            timeout_seconds=settings.answer_timeout_seconds,
+        )
 
 
 async def leave_server(settings: Settings) -> str:

@@ -7,7 +7,8 @@ AgentError
 │   ├── DeviceKeyError               the device key is damaged, or others could have read it
 │   ├── NotEnrolledError             nothing was enrolled from this state directory
 │   ├── EnrollmentRefusedError       the server does not want this token or device
-│   └── GoodbyeRefusedError          the server does not take a goodbye of this device
+│   ├── GoodbyeRefusedError          the server does not take a goodbye of this device
+│   └── TokenRefusedError            the server gives this device no token
 ├── ServerError                      the server, or what stands between
 │   ├── ServerUnreachableError       no connection, or it broke; try again later
 │   ├── ServerSilentError            an answer is overdue
@@ -50,6 +51,10 @@ class NotEnrolledError(OperatorError):
 
 class EnrollmentRefusedError(OperatorError):
     """The server refused, for a reason that only its log tells: the message carries the correlation id."""
+
+
+class TokenRefusedError(OperatorError):
+    """The server gives this device no token."""
 
 
 class GoodbyeRefusedError(OperatorError):

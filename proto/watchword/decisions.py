@@ -50,6 +50,8 @@ class Request:
     device_id: str | None = None
     service_token_id: str | None = None
     service_token_secret: str | None = field(default=None, repr=False)
+    device_token: str | None = field(default=None, repr=False)
+    device_proof: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +247,8 @@ def _message(request: Request) -> wire.DecideRequest:
         device_id=request.device_id or "",
         service_token_id=request.service_token_id or "",
         service_token_secret=request.service_token_secret or "",
+        device_token=request.device_token or "",
+        device_proof=request.device_proof or "",
     )
 
 

@@ -11,6 +11,7 @@ from typing import Final
 ENROLL_TYPE: Final = "application/vnd.watchword.enroll.v1+protobuf"
 EVIDENCE_TYPE: Final = "application/vnd.watchword.evidence.v1+protobuf"
 GOODBYE_TYPE: Final = "application/vnd.watchword.goodbye.v1+protobuf"
+TOKEN_TYPE: Final = "application/vnd.watchword.token.v1+protobuf"  # noqa: S105 - a name of a type
 KEY_ROTATE_TYPE: Final = "application/vnd.watchword.keyrotate.v1+protobuf"
 
 _PAYLOAD_TYPE = re.compile(r"[a-z0-9./+;=-]{1,128}")

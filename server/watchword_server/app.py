@@ -119,6 +119,7 @@ class Server:
         return (
             StreamMethod(service, "Enroll", door.enroll, posture_pb2.EnrollRequest),
             StreamMethod(service, "Attest", door.attest, posture_pb2.AttestRequest),
+            StreamMethod(service, "IssueToken", door.issue_token, posture_pb2.IssueTokenRequest),
         )
 
     def _decision_methods(self) -> Sequence[UnaryMethod | StreamMethod]:

@@ -14,6 +14,7 @@ WatchwordError
 │   │   └── SupersededError          a newer session of the device holds the epoch
 │   ├── EnrollmentRefusedError       whatever the reason: outside, all look alike
 │   ├── CallerRefusedError           nobody we know asks for decisions
+│   ├── DeviceTokenRefusedError      a client shows a device token that does not hold, or does not prove its key
 │   ├── CallerNotAllowedError        a caller asks for what its entry does not let it know
 │   ├── RequestMalformedError        a decision request that cannot be understood
 │   └── RateLimitedError             too many in too short a time
@@ -123,6 +124,16 @@ class CallerRefusedError(PeerError):
     """The caller is not registered, or asserts what its entry does not allow."""
 
     code = "caller_refused"
+
+
+class DeviceTokenRefusedError(PeerError):
+    """A client shows a device token that does not hold, or does not prove the key it was issued to. `reason`: a decision's."""
+
+    code = "device_token_refused"
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class CallerNotAllowedError(PeerError):

@@ -12,6 +12,7 @@ CERTIFICATE_CLONED: Final = "certificate_cloned"
 DEVICE_KEY_CLONED: Final = "device_key_cloned"
 DEVICE_KEY_CLONE_CLEARED: Final = "device_key_clone_cleared"
 SETTLE_FAILED: Final = "settle_failed"
+DEVICE_TOKEN_REFUSED = "device_token_refused"  # noqa: S105 - a name of an event
 DEVICE_ENROLLED: Final = "device_enrolled"
 DEVICE_STATE_CHANGED: Final = "device_state_changed"
 JWKS_UNREADABLE: Final = "jwks_unreadable"

@@ -17,17 +17,24 @@ from watchword_server.adapters.clock import SystemClock
 from watchword_server.adapters.json_lines import JsonLinesLog, LogLimits
 from watchword_server.adapters.jwks import Jwks, VerifiedTokens
 from watchword_server.adapters.key_encryption import KeyEncryption
+from watchword_server.adapters.key_proofs import KeyProofs
 from watchword_server.adapters.metrics import Metrics
 from watchword_server.adapters.ocsp_client import OcspClient
 from watchword_server.adapters.revocation_reader import RevocationReader
-from watchword_server.adapters.signing_keys import SigningKeys, signed
+from watchword_server.adapters.signing_keys import SigningKeys
 from watchword_server.adapters.store_sql.store import SqlStore, StoreLimits
 from watchword_server.core.model import DeviceId, Instant
 from watchword_server.core.rules import UserTokens
 from watchword_server.doors.agents import AgentDoor, AgentLimits
 from watchword_server.doors.agents_http import AgentsHttp, RequestLimits
 from watchword_server.doors.cloudflare.app import CloudflareDoor
-from watchword_server.doors.codec import parse_enrollment_statement, parse_evidence, parse_goodbye, parse_key_rotation
+from watchword_server.doors.codec import (
+    parse_enrollment_statement,
+    parse_evidence,
+    parse_goodbye,
+    parse_key_rotation,
+    parse_token_request,
+)
 from watchword_server.doors.decisions_http import HttpDoors
 from watchword_server.doors.ext_authz import ExtAuthzDoor
 from watchword_server.doors.native import NativeDoor
@@ -52,6 +59,7 @@ from watchword_server.services.auditing import Auditing
 from watchword_server.services.changes import Changes
 from watchword_server.services.connections import Connections
 from watchword_server.services.decisions import Decisions
+from watchword_server.services.device_tokens import DeviceTokens
 from watchword_server.services.devices import Devices
 from watchword_server.services.enrollment import Enrollment
 from watchword_server.services.explaining import Explaining
@@ -245,8 +253,19 @@ class House:
         )
         signing_keys = _signing_keys(data_dir, settings, clock.now())
         issuer = settings.decisions.issuer or f"watchword/{identity.account_id}"
-        assertions = Assertions(issuer, lambda claims, now: signed(signing_keys.current(now), claims, kind=ASSERTION_TYPE))
-        resolver = Resolver(memory, revocation, store, connections)
+        assertions = Assertions(issuer, lambda claims, now: signing_keys.sign(claims, kind=ASSERTION_TYPE, now=now))
+        device_tokens = DeviceTokens(
+            memory=memory,
+            clock=clock,
+            fresh_bytes=secrets.token_bytes,
+            audience=audience,
+            issuer=issuer,
+            keys=signing_keys,
+            proofs=KeyProofs(),
+            challenge_max_age_seconds=limits.challenge_max_age_seconds,
+            parse=parse_token_request,
+        )
+        resolver = Resolver(memory, revocation, store, connections, tokens=device_tokens)
         identities = UserIdentities(_issued_tokens)
         decisions = Decisions(
             in_force, resolver, clock, secrets.token_bytes, decision_log, identities, assertions, settings.decisions.log_query
@@ -272,6 +291,7 @@ class House:
             enrollment=enrollment,
             verifier=verifier,
             leaving=Leaving(verifier, parse_goodbye),
+            device_tokens=device_tokens,
             key_rotations=KeyRotations(verifier, parse_key_rotation, limits.key_rotation_hours * 3600),
             rules=in_force,
             connections=connections,

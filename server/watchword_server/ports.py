@@ -491,6 +491,26 @@ class TokenKey(Protocol):
     def created_at(self) -> Instant: ...  # noqa: D102
 
 
+class TokenSigning(Protocol):
+    """Signs tokens of ours and knows them again."""
+
+    def sign(self, claims: Mapping[str, object], *, kind: str, now: Instant) -> str:
+        """A token of these claims; `kind` is its `typ`."""
+        ...
+
+    def verified(self, token: str, *, kind: str, audience: str, issuer: str, now: Instant) -> Mapping[str, Any]:
+        """What a token of ours says, if all of it holds. Raises `TokenRefusedError`."""
+        ...
+
+
+class TokenProofs(Protocol):
+    """Proofs of a key that a client has (RFC 9449)."""
+
+    def verified(self, proof: str) -> tuple[str, Mapping[str, Any]]:
+        """The key's thumbprint (RFC 7638), and what the key signed. Raises `TokenRefusedError`."""
+        ...
+
+
 class TokenKeys(Protocol):
     """The keys that our own tokens are signed with (RFC 7517)."""
 

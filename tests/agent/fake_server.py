@@ -131,6 +131,13 @@ class FakeServer(PostureServiceServicer):
         async with asyncio.timeout(PATIENCE_SECONDS):
             return await self.streams.get()
 
+    async def IssueToken(  # noqa: N802 -- the name is the service's
+        self, request_iterator: AsyncIterator[pb.IssueTokenRequest], context: grpc.aio.ServicerContext[Any, Any]
+    ) -> AsyncIterator[pb.IssueTokenResponse]:
+        async for _ in request_iterator:
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED, "the real server issues tokens")
+        yield pb.IssueTokenResponse()
+
     async def Enroll(  # noqa: N802 -- the name is the service's
         self, request_iterator: AsyncIterator[pb.EnrollRequest], context: grpc.aio.ServicerContext[Any, Any]
     ) -> AsyncIterator[pb.EnrollResponse]:

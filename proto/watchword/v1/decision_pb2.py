@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bwatchword/v1/decision.proto\x12\x0cwatchword.v1\x1a\x1cgoogle/protobuf/struct.proto\"\xf4\x01\n\rDecideRequest\x12\x0e\n\x06method\x18\x01 \x01(\t\x12\x0e\n\x06scheme\x18\x02 \x01(\t\x12\x11\n\tauthority\x18\x03 \x01(\t\x12\x0e\n\x06target\x18\x04 \x01(\t\x12\x1a\n\x12\x63lient_certificate\x18\x05 \x01(\x0c\x12\x16\n\x0esource_address\x18\x06 \x01(\t\x12\x12\n\nuser_email\x18\x07 \x01(\t\x12\r\n\x05\x66\x61\x63ts\x18\x08 \x01(\t\x12\x11\n\tdevice_id\x18\t \x01(\t\x12\x18\n\x10service_token_id\x18\n \x01(\t\x12\x1c\n\x14service_token_secret\x18\x0b \x01(\t\"\x92\x03\n\x0e\x44\x65\x63ideResponse\x12(\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0e\x32\x16.watchword.v1.Decision\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65\x63ision_id\x18\x03 \x01(\t\x12!\n\x05rules\x18\x04 \x03(\x0b\x32\x12.watchword.v1.Rule\x12+\n\x06\x63hecks\x18\x05 \x03(\x0b\x32\x1b.watchword.v1.CheckStanding\x12,\n\x06\x64\x65vice\x18\x06 \x01(\x0b\x32\x1c.watchword.v1.ResolvedDevice\x12:\n\x07headers\x18\x07 \x03(\x0b\x32).watchword.v1.DecideResponse.HeadersEntry\x12\x19\n\x11headers_to_remove\x18\x08 \x03(\t\x12\x1a\n\rvalid_seconds\x18\t \x01(\x01H\x00\x88\x01\x01\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x10\n\x0e_valid_seconds\">\n\x04Rule\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0e\n\x06\x65\x66\x66\x65\x63t\x18\x04 \x01(\t\"\xaf\x01\n\rCheckStanding\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x10\n\x08standing\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x16\n\x0e\x65vidence_level\x18\x05 \x01(\t\x12\x1c\n\x14\x65vidence_age_seconds\x18\x06 \x01(\x01\x12\x1a\n\rvalid_seconds\x18\x07 \x01(\x01H\x00\x88\x01\x01\x42\x10\n\x0e_valid_seconds\"D\n\x0eResolvedDevice\x12\n\n\x02id\x18\x01 \x01(\t\x12\x15\n\ridentified_by\x18\x02 \x01(\t\x12\x0f\n\x07\x62inding\x18\x03 \x01(\t\"C\n\x12\x44\x65\x63ideBatchRequest\x12-\n\x08requests\x18\x01 \x03(\x0b\x32\x1b.watchword.v1.DecideRequest\"F\n\x13\x44\x65\x63ideBatchResponse\x12/\n\tresponses\x18\x01 \x03(\x0b\x32\x1c.watchword.v1.DecideResponse\"%\n\x0e\x45xplainRequest\x12\x13\n\x0b\x64\x65\x63ision_id\x18\x01 \x01(\t\"?\n\x0f\x45xplainResponse\x12,\n\x0b\x65xplanation\x18\x01 \x01(\x0b\x32\x17.google.protobuf.Struct\"\'\n\x12WatchDeviceRequest\x12\x11\n\tdevice_id\x18\x01 \x01(\t\"\x85\x01\n\x13WatchDeviceResponse\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12.\n\x08standing\x18\x02 \x01(\x0e\x32\x1c.watchword.v1.DeviceStanding\x12+\n\x06\x63hecks\x18\x03 \x03(\x0b\x32\x1b.watchword.v1.CheckStanding*K\n\x08\x44\x65\x63ision\x12\x18\n\x14\x44\x45\x43ISION_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x44\x45\x43ISION_ALLOW\x10\x01\x12\x11\n\rDECISION_DENY\x10\x02*\xc0\x01\n\x0e\x44\x65viceStanding\x12\x1f\n\x1b\x44\x45VICE_STANDING_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x44\x45VICE_STANDING_ACTIVE\x10\x01\x12\x1b\n\x17\x44\x45VICE_STANDING_PENDING\x10\x02\x12\x1b\n\x17\x44\x45VICE_STANDING_REVOKED\x10\x03\x12\x1a\n\x16\x44\x45VICE_STANDING_LOCKED\x10\x04\x12\x1b\n\x17\x44\x45VICE_STANDING_UNKNOWN\x10\x05\x32\xc8\x02\n\x0f\x44\x65\x63isionService\x12\x43\n\x06\x44\x65\x63ide\x12\x1b.watchword.v1.DecideRequest\x1a\x1c.watchword.v1.DecideResponse\x12R\n\x0b\x44\x65\x63ideBatch\x12 .watchword.v1.DecideBatchRequest\x1a!.watchword.v1.DecideBatchResponse\x12\x46\n\x07\x45xplain\x12\x1c.watchword.v1.ExplainRequest\x1a\x1d.watchword.v1.ExplainResponse\x12T\n\x0bWatchDevice\x12 .watchword.v1.WatchDeviceRequest\x1a!.watchword.v1.WatchDeviceResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bwatchword/v1/decision.proto\x12\x0cwatchword.v1\x1a\x1cgoogle/protobuf/struct.proto\"\xa0\x02\n\rDecideRequest\x12\x0e\n\x06method\x18\x01 \x01(\t\x12\x0e\n\x06scheme\x18\x02 \x01(\t\x12\x11\n\tauthority\x18\x03 \x01(\t\x12\x0e\n\x06target\x18\x04 \x01(\t\x12\x1a\n\x12\x63lient_certificate\x18\x05 \x01(\x0c\x12\x16\n\x0esource_address\x18\x06 \x01(\t\x12\x12\n\nuser_email\x18\x07 \x01(\t\x12\r\n\x05\x66\x61\x63ts\x18\x08 \x01(\t\x12\x11\n\tdevice_id\x18\t \x01(\t\x12\x18\n\x10service_token_id\x18\n \x01(\t\x12\x1c\n\x14service_token_secret\x18\x0b \x01(\t\x12\x14\n\x0c\x64\x65vice_token\x18\x0c \x01(\t\x12\x14\n\x0c\x64\x65vice_proof\x18\r \x01(\t\"\x92\x03\n\x0e\x44\x65\x63ideResponse\x12(\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0e\x32\x16.watchword.v1.Decision\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65\x63ision_id\x18\x03 \x01(\t\x12!\n\x05rules\x18\x04 \x03(\x0b\x32\x12.watchword.v1.Rule\x12+\n\x06\x63hecks\x18\x05 \x03(\x0b\x32\x1b.watchword.v1.CheckStanding\x12,\n\x06\x64\x65vice\x18\x06 \x01(\x0b\x32\x1c.watchword.v1.ResolvedDevice\x12:\n\x07headers\x18\x07 \x03(\x0b\x32).watchword.v1.DecideResponse.HeadersEntry\x12\x19\n\x11headers_to_remove\x18\x08 \x03(\t\x12\x1a\n\rvalid_seconds\x18\t \x01(\x01H\x00\x88\x01\x01\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x10\n\x0e_valid_seconds\">\n\x04Rule\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0e\n\x06\x65\x66\x66\x65\x63t\x18\x04 \x01(\t\"\xaf\x01\n\rCheckStanding\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x10\n\x08standing\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x16\n\x0e\x65vidence_level\x18\x05 \x01(\t\x12\x1c\n\x14\x65vidence_age_seconds\x18\x06 \x01(\x01\x12\x1a\n\rvalid_seconds\x18\x07 \x01(\x01H\x00\x88\x01\x01\x42\x10\n\x0e_valid_seconds\"D\n\x0eResolvedDevice\x12\n\n\x02id\x18\x01 \x01(\t\x12\x15\n\ridentified_by\x18\x02 \x01(\t\x12\x0f\n\x07\x62inding\x18\x03 \x01(\t\"C\n\x12\x44\x65\x63ideBatchRequest\x12-\n\x08requests\x18\x01 \x03(\x0b\x32\x1b.watchword.v1.DecideRequest\"F\n\x13\x44\x65\x63ideBatchResponse\x12/\n\tresponses\x18\x01 \x03(\x0b\x32\x1c.watchword.v1.DecideResponse\"%\n\x0e\x45xplainRequest\x12\x13\n\x0b\x64\x65\x63ision_id\x18\x01 \x01(\t\"?\n\x0f\x45xplainResponse\x12,\n\x0b\x65xplanation\x18\x01 \x01(\x0b\x32\x17.google.protobuf.Struct\"\'\n\x12WatchDeviceRequest\x12\x11\n\tdevice_id\x18\x01 \x01(\t\"\x85\x01\n\x13WatchDeviceResponse\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12.\n\x08standing\x18\x02 \x01(\x0e\x32\x1c.watchword.v1.DeviceStanding\x12+\n\x06\x63hecks\x18\x03 \x03(\x0b\x32\x1b.watchword.v1.CheckStanding*K\n\x08\x44\x65\x63ision\x12\x18\n\x14\x44\x45\x43ISION_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x44\x45\x43ISION_ALLOW\x10\x01\x12\x11\n\rDECISION_DENY\x10\x02*\xc0\x01\n\x0e\x44\x65viceStanding\x12\x1f\n\x1b\x44\x45VICE_STANDING_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x44\x45VICE_STANDING_ACTIVE\x10\x01\x12\x1b\n\x17\x44\x45VICE_STANDING_PENDING\x10\x02\x12\x1b\n\x17\x44\x45VICE_STANDING_REVOKED\x10\x03\x12\x1a\n\x16\x44\x45VICE_STANDING_LOCKED\x10\x04\x12\x1b\n\x17\x44\x45VICE_STANDING_UNKNOWN\x10\x05\x32\xc8\x02\n\x0f\x44\x65\x63isionService\x12\x43\n\x06\x44\x65\x63ide\x12\x1b.watchword.v1.DecideRequest\x1a\x1c.watchword.v1.DecideResponse\x12R\n\x0b\x44\x65\x63ideBatch\x12 .watchword.v1.DecideBatchRequest\x1a!.watchword.v1.DecideBatchResponse\x12\x46\n\x07\x45xplain\x12\x1c.watchword.v1.ExplainRequest\x1a\x1d.watchword.v1.ExplainResponse\x12T\n\x0bWatchDevice\x12 .watchword.v1.WatchDeviceRequest\x1a!.watchword.v1.WatchDeviceResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,34 +34,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_DECIDERESPONSE_HEADERSENTRY']._loaded_options = None
   _globals['_DECIDERESPONSE_HEADERSENTRY']._serialized_options = b'8\001'
-  _globals['_DECISION']._serialized_start=1461
-  _globals['_DECISION']._serialized_end=1536
-  _globals['_DEVICESTANDING']._serialized_start=1539
-  _globals['_DEVICESTANDING']._serialized_end=1731
+  _globals['_DECISION']._serialized_start=1505
+  _globals['_DECISION']._serialized_end=1580
+  _globals['_DEVICESTANDING']._serialized_start=1583
+  _globals['_DEVICESTANDING']._serialized_end=1775
   _globals['_DECIDEREQUEST']._serialized_start=76
-  _globals['_DECIDEREQUEST']._serialized_end=320
-  _globals['_DECIDERESPONSE']._serialized_start=323
-  _globals['_DECIDERESPONSE']._serialized_end=725
-  _globals['_DECIDERESPONSE_HEADERSENTRY']._serialized_start=661
-  _globals['_DECIDERESPONSE_HEADERSENTRY']._serialized_end=707
-  _globals['_RULE']._serialized_start=727
-  _globals['_RULE']._serialized_end=789
-  _globals['_CHECKSTANDING']._serialized_start=792
-  _globals['_CHECKSTANDING']._serialized_end=967
-  _globals['_RESOLVEDDEVICE']._serialized_start=969
-  _globals['_RESOLVEDDEVICE']._serialized_end=1037
-  _globals['_DECIDEBATCHREQUEST']._serialized_start=1039
-  _globals['_DECIDEBATCHREQUEST']._serialized_end=1106
-  _globals['_DECIDEBATCHRESPONSE']._serialized_start=1108
-  _globals['_DECIDEBATCHRESPONSE']._serialized_end=1178
-  _globals['_EXPLAINREQUEST']._serialized_start=1180
-  _globals['_EXPLAINREQUEST']._serialized_end=1217
-  _globals['_EXPLAINRESPONSE']._serialized_start=1219
-  _globals['_EXPLAINRESPONSE']._serialized_end=1282
-  _globals['_WATCHDEVICEREQUEST']._serialized_start=1284
-  _globals['_WATCHDEVICEREQUEST']._serialized_end=1323
-  _globals['_WATCHDEVICERESPONSE']._serialized_start=1326
-  _globals['_WATCHDEVICERESPONSE']._serialized_end=1459
-  _globals['_DECISIONSERVICE']._serialized_start=1734
-  _globals['_DECISIONSERVICE']._serialized_end=2062
+  _globals['_DECIDEREQUEST']._serialized_end=364
+  _globals['_DECIDERESPONSE']._serialized_start=367
+  _globals['_DECIDERESPONSE']._serialized_end=769
+  _globals['_DECIDERESPONSE_HEADERSENTRY']._serialized_start=705
+  _globals['_DECIDERESPONSE_HEADERSENTRY']._serialized_end=751
+  _globals['_RULE']._serialized_start=771
+  _globals['_RULE']._serialized_end=833
+  _globals['_CHECKSTANDING']._serialized_start=836
+  _globals['_CHECKSTANDING']._serialized_end=1011
+  _globals['_RESOLVEDDEVICE']._serialized_start=1013
+  _globals['_RESOLVEDDEVICE']._serialized_end=1081
+  _globals['_DECIDEBATCHREQUEST']._serialized_start=1083
+  _globals['_DECIDEBATCHREQUEST']._serialized_end=1150
+  _globals['_DECIDEBATCHRESPONSE']._serialized_start=1152
+  _globals['_DECIDEBATCHRESPONSE']._serialized_end=1222
+  _globals['_EXPLAINREQUEST']._serialized_start=1224
+  _globals['_EXPLAINREQUEST']._serialized_end=1261
+  _globals['_EXPLAINRESPONSE']._serialized_start=1263
+  _globals['_EXPLAINRESPONSE']._serialized_end=1326
+  _globals['_WATCHDEVICEREQUEST']._serialized_start=1328
+  _globals['_WATCHDEVICEREQUEST']._serialized_end=1367
+  _globals['_WATCHDEVICERESPONSE']._serialized_start=1370
+  _globals['_WATCHDEVICERESPONSE']._serialized_end=1503
+  _globals['_DECISIONSERVICE']._serialized_start=1778
+  _globals['_DECISIONSERVICE']._serialized_end=2106
 # @@protoc_insertion_point(module_scope)

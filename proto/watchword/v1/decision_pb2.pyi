@@ -33,7 +33,7 @@ DEVICE_STANDING_LOCKED: DeviceStanding
 DEVICE_STANDING_UNKNOWN: DeviceStanding
 
 class DecideRequest(_message.Message):
-    __slots__ = ("method", "scheme", "authority", "target", "client_certificate", "source_address", "user_email", "facts", "device_id", "service_token_id", "service_token_secret")
+    __slots__ = ("method", "scheme", "authority", "target", "client_certificate", "source_address", "user_email", "facts", "device_id", "service_token_id", "service_token_secret", "device_token", "device_proof")
     METHOD_FIELD_NUMBER: _ClassVar[int]
     SCHEME_FIELD_NUMBER: _ClassVar[int]
     AUTHORITY_FIELD_NUMBER: _ClassVar[int]
@@ -45,6 +45,8 @@ class DecideRequest(_message.Message):
     DEVICE_ID_FIELD_NUMBER: _ClassVar[int]
     SERVICE_TOKEN_ID_FIELD_NUMBER: _ClassVar[int]
     SERVICE_TOKEN_SECRET_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_PROOF_FIELD_NUMBER: _ClassVar[int]
     method: str
     scheme: str
     authority: str
@@ -56,7 +58,9 @@ class DecideRequest(_message.Message):
     device_id: str
     service_token_id: str
     service_token_secret: str
-    def __init__(self, method: _Optional[str] = ..., scheme: _Optional[str] = ..., authority: _Optional[str] = ..., target: _Optional[str] = ..., client_certificate: _Optional[bytes] = ..., source_address: _Optional[str] = ..., user_email: _Optional[str] = ..., facts: _Optional[str] = ..., device_id: _Optional[str] = ..., service_token_id: _Optional[str] = ..., service_token_secret: _Optional[str] = ...) -> None: ...
+    device_token: str
+    device_proof: str
+    def __init__(self, method: _Optional[str] = ..., scheme: _Optional[str] = ..., authority: _Optional[str] = ..., target: _Optional[str] = ..., client_certificate: _Optional[bytes] = ..., source_address: _Optional[str] = ..., user_email: _Optional[str] = ..., facts: _Optional[str] = ..., device_id: _Optional[str] = ..., service_token_id: _Optional[str] = ..., service_token_secret: _Optional[str] = ..., device_token: _Optional[str] = ..., device_proof: _Optional[str] = ...) -> None: ...
 
 class DecideResponse(_message.Message):
     __slots__ = ("decision", "reason", "decision_id", "rules", "checks", "device", "headers", "headers_to_remove", "valid_seconds")

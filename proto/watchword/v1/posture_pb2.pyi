@@ -459,3 +459,57 @@ class Answers(_message.Message):
     RESPONSES_FIELD_NUMBER: _ClassVar[int]
     responses: _containers.RepeatedCompositeFieldContainer[AttestResponse]
     def __init__(self, responses: _Optional[_Iterable[_Union[AttestResponse, _Mapping]]] = ...) -> None: ...
+
+class IssueTokenRequest(_message.Message):
+    __slots__ = ("device_id", "envelope")
+    DEVICE_ID_FIELD_NUMBER: _ClassVar[int]
+    ENVELOPE_FIELD_NUMBER: _ClassVar[int]
+    device_id: str
+    envelope: SignedEnvelope
+    def __init__(self, device_id: _Optional[str] = ..., envelope: _Optional[_Union[SignedEnvelope, _Mapping]] = ...) -> None: ...
+
+class IssueTokenResponse(_message.Message):
+    __slots__ = ("challenge", "result")
+    CHALLENGE_FIELD_NUMBER: _ClassVar[int]
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    challenge: TokenChallenge
+    result: IssuedToken
+    def __init__(self, challenge: _Optional[_Union[TokenChallenge, _Mapping]] = ..., result: _Optional[_Union[IssuedToken, _Mapping]] = ...) -> None: ...
+
+class TokenChallenge(_message.Message):
+    __slots__ = ("session_id", "nonce", "audience", "nonce_ttl_seconds")
+    SESSION_ID_FIELD_NUMBER: _ClassVar[int]
+    NONCE_FIELD_NUMBER: _ClassVar[int]
+    AUDIENCE_FIELD_NUMBER: _ClassVar[int]
+    NONCE_TTL_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    session_id: bytes
+    nonce: bytes
+    audience: str
+    nonce_ttl_seconds: int
+    def __init__(self, session_id: _Optional[bytes] = ..., nonce: _Optional[bytes] = ..., audience: _Optional[str] = ..., nonce_ttl_seconds: _Optional[int] = ...) -> None: ...
+
+class TokenRequest(_message.Message):
+    __slots__ = ("device_id", "key_id", "audience", "session_id", "nonce", "token_audience", "key_thumbprint")
+    DEVICE_ID_FIELD_NUMBER: _ClassVar[int]
+    KEY_ID_FIELD_NUMBER: _ClassVar[int]
+    AUDIENCE_FIELD_NUMBER: _ClassVar[int]
+    SESSION_ID_FIELD_NUMBER: _ClassVar[int]
+    NONCE_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_AUDIENCE_FIELD_NUMBER: _ClassVar[int]
+    KEY_THUMBPRINT_FIELD_NUMBER: _ClassVar[int]
+    device_id: str
+    key_id: str
+    audience: str
+    session_id: bytes
+    nonce: bytes
+    token_audience: str
+    key_thumbprint: str
+    def __init__(self, device_id: _Optional[str] = ..., key_id: _Optional[str] = ..., audience: _Optional[str] = ..., session_id: _Optional[bytes] = ..., nonce: _Optional[bytes] = ..., token_audience: _Optional[str] = ..., key_thumbprint: _Optional[str] = ...) -> None: ...
+
+class IssuedToken(_message.Message):
+    __slots__ = ("token", "expires_in_seconds")
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_IN_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    token: str
+    expires_in_seconds: int
+    def __init__(self, token: _Optional[str] = ..., expires_in_seconds: _Optional[int] = ...) -> None: ...

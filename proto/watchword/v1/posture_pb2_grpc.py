@@ -44,6 +44,11 @@ class PostureServiceStub:
                 request_serializer=watchword_dot_v1_dot_posture__pb2.AttestRequest.SerializeToString,
                 response_deserializer=watchword_dot_v1_dot_posture__pb2.AttestResponse.FromString,
                 _registered_method=True)
+        self.IssueToken = channel.stream_stream(
+                '/watchword.v1.PostureService/IssueToken',
+                request_serializer=watchword_dot_v1_dot_posture__pb2.IssueTokenRequest.SerializeToString,
+                response_deserializer=watchword_dot_v1_dot_posture__pb2.IssueTokenResponse.FromString,
+                _registered_method=True)
 
 
 class PostureServiceServicer:
@@ -68,6 +73,15 @@ class PostureServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def IssueToken(self, request_iterator, context):
+        """Gives an active device a token that names it for a few minutes (docs/device-tokens.md). One short stream:
+        agent -> its device id; server -> TokenChallenge, alike for unknown devices; agent -> SignedEnvelope(TokenRequest);
+        server -> IssuedToken. A running Attest stream of the device goes on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_PostureServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -80,6 +94,11 @@ def add_PostureServiceServicer_to_server(servicer, server):
                     servicer.Attest,
                     request_deserializer=watchword_dot_v1_dot_posture__pb2.AttestRequest.FromString,
                     response_serializer=watchword_dot_v1_dot_posture__pb2.AttestResponse.SerializeToString,
+            ),
+            'IssueToken': grpc.stream_stream_rpc_method_handler(
+                    servicer.IssueToken,
+                    request_deserializer=watchword_dot_v1_dot_posture__pb2.IssueTokenRequest.FromString,
+                    response_serializer=watchword_dot_v1_dot_posture__pb2.IssueTokenResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -136,6 +155,33 @@ class PostureService:
             '/watchword.v1.PostureService/Attest',
             watchword_dot_v1_dot_posture__pb2.AttestRequest.SerializeToString,
             watchword_dot_v1_dot_posture__pb2.AttestResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def IssueToken(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/watchword.v1.PostureService/IssueToken',
+            watchword_dot_v1_dot_posture__pb2.IssueTokenRequest.SerializeToString,
+            watchword_dot_v1_dot_posture__pb2.IssueTokenResponse.FromString,
             options,
             channel_credentials,
             insecure,

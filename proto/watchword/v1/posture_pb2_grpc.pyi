@@ -50,6 +50,11 @@ class PostureServiceStub:
       agent -> Hello; server -> Challenge; agent -> SignedEnvelope(Evidence); server -> Ack [CheckSet]; agent -> SignedEnvelope; ...
     The end of the stream says nothing about the device.
     """
+    IssueToken: _grpc.StreamStreamMultiCallable[_posture_pb2.IssueTokenRequest, _posture_pb2.IssueTokenResponse]
+    """Gives an active device a token that names it for a few minutes (docs/device-tokens.md). One short stream:
+      agent -> its device id; server -> TokenChallenge, alike for unknown devices; agent -> SignedEnvelope(TokenRequest);
+      server -> IssuedToken. A running Attest stream of the device goes on.
+    """
 
 @_typing.type_check_only
 class PostureServiceAsyncStub(PostureServiceStub):
@@ -64,6 +69,11 @@ class PostureServiceAsyncStub(PostureServiceStub):
     """Keeps a device's standing fresh. One stream for as long as the agent runs:
       agent -> Hello; server -> Challenge; agent -> SignedEnvelope(Evidence); server -> Ack [CheckSet]; agent -> SignedEnvelope; ...
     The end of the stream says nothing about the device.
+    """
+    IssueToken: _aio.StreamStreamMultiCallable[_posture_pb2.IssueTokenRequest, _posture_pb2.IssueTokenResponse]  # type: ignore[assignment]
+    """Gives an active device a token that names it for a few minutes (docs/device-tokens.md). One short stream:
+      agent -> its device id; server -> TokenChallenge, alike for unknown devices; agent -> SignedEnvelope(TokenRequest);
+      server -> IssuedToken. A running Attest stream of the device goes on.
     """
 
 class PostureServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -88,6 +98,17 @@ class PostureServiceServicer(metaclass=_abc_1.ABCMeta):
         """Keeps a device's standing fresh. One stream for as long as the agent runs:
           agent -> Hello; server -> Challenge; agent -> SignedEnvelope(Evidence); server -> Ack [CheckSet]; agent -> SignedEnvelope; ...
         The end of the stream says nothing about the device.
+        """
+
+    @_abc_1.abstractmethod
+    def IssueToken(
+        self,
+        request_iterator: _MaybeAsyncIterator[_posture_pb2.IssueTokenRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_posture_pb2.IssueTokenResponse], _abc.AsyncIterator[_posture_pb2.IssueTokenResponse]]:
+        """Gives an active device a token that names it for a few minutes (docs/device-tokens.md). One short stream:
+          agent -> its device id; server -> TokenChallenge, alike for unknown devices; agent -> SignedEnvelope(TokenRequest);
+          server -> IssuedToken. A running Attest stream of the device goes on.
         """
 
 def add_PostureServiceServicer_to_server(servicer: PostureServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -37,6 +37,7 @@ from watchword_server.core.model import (
 from watchword_server.core.rules import (
     Assertion,
     Caller,
+    DeviceTokenUse,
     Entity,
     EntityRole,
     GatewayAction,
@@ -166,6 +167,7 @@ def _caller(stored: StoredObject, entry: CallerEntry) -> Caller:
         may_assert=frozenset(map(Assertion, entry.may_assert)),
         resolvers=frozenset(map(Link, entry.resolvers)),
         identity_header=None if entry.identity is None else entry.identity.email_header,
+        device_tokens=None if entry.device_tokens is None else DeviceTokenUse(**entry.device_tokens.model_dump()),
         user_tokens=None if entry.identity is None or entry.identity.token is None else _user_tokens(entry.identity.token),
         facts_header=None if entry.facts is None else entry.facts.header,
         secret_sha256=None if secret is None else bytes.fromhex(secret),

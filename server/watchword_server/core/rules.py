@@ -356,6 +356,14 @@ class UserTokens:
 
 
 @dataclass(frozen=True, slots=True)
+class DeviceTokenUse:
+    """Which device tokens a caller's clients may show: of this audience; `bearer`: also without a proof of the key."""
+
+    audience: str
+    bearer: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Caller:
     """A proxy that may ask. Exactly one of `secret_sha256`, `subject_alternative_name` and `unix_socket` authenticates it."""
 
@@ -369,6 +377,7 @@ class Caller:
     subject_alternative_name: str | None = None  # URI or DNS name in its TLS client certificate
     unix_socket: bool = False
     device_networks: tuple[IPNetwork, ...] = ()  # where an address is one device's: a tunnel
+    device_tokens: DeviceTokenUse | None = None
     user_tokens: UserTokens | None = None  # what the client itself shows of the user: verified, not asserted
 
 

@@ -30,6 +30,7 @@ from watchword_server.core.session import (
 )
 from watchword_server.doors import codec
 from watchword_server.errors import (
+    DeviceNotActiveError,
     EnrollmentRefusedError,
     EvidenceRejectedError,
     NewKeyRefusedError,
@@ -52,6 +53,7 @@ from watchword_server.services.connections import (
     Drain,
     Notice,
 )
+from watchword_server.services.device_tokens import LIFETIME_SECONDS, DeviceTokens
 from watchword_server.services.enrollment import Enrollment
 from watchword_server.services.judging import checks_of
 from watchword_server.services.key_rotation import KeyRotations
@@ -85,6 +87,7 @@ class AgentDoor:
     verifier: Verifier
     leaving: Leaving
     key_rotations: KeyRotations
+    device_tokens: DeviceTokens
     rules: RulesInForce
     connections: Connections
     clock: Clock
@@ -131,6 +134,36 @@ class AgentDoor:
             raise ProtocolViolationError("the enrollment took too long") from None
         self.metrics.enrollments.labels("enrolled").inc()
         yield wire.EnrollResponse(result=codec.enroll_result_to_wire(device, audience=challenge.audience))
+
+    async def issue_token(
+        self, requests: AsyncIterator[wire.IssueTokenRequest], peer: Peer
+    ) -> AsyncIterator[wire.IssueTokenResponse]:
+        """One device token. Raises `PeerError`s, `StoreUnavailableError`; a device that is none looks like one that may not."""
+        self.hello_buckets.take(peer.address)
+        try:
+            async with asyncio.timeout(self.limits.challenge_max_age_seconds):
+                first = await _next(requests)
+                if first is None or first.WhichOneof("message") != "device_id" or not 0 < len(first.device_id) <= 128:
+                    raise ProtocolViolationError("it starts with a device id of sensible length")
+                challenge = self.device_tokens.begin(DeviceId(first.device_id))
+                yield wire.IssueTokenResponse(
+                    challenge=wire.TokenChallenge(
+                        session_id=challenge.session_id,
+                        nonce=challenge.nonce,
+                        audience=challenge.audience,
+                        nonce_ttl_seconds=int(self.limits.challenge_max_age_seconds),
+                    )
+                )
+                second = await _next(requests)
+                if second is None or second.WhichOneof("message") != "envelope":
+                    raise ProtocolViolationError("a challenge is answered with an envelope")
+                token = await self.device_tokens.finish(challenge, codec.envelope_from(second.envelope))
+        except TimeoutError:
+            raise ProtocolViolationError("it took too long") from None
+        except EvidenceRejectedError as error:
+            _log.warning(events.DEVICE_TOKEN_REFUSED, device_id=challenge.device_id, reason=error.code, peer=peer.address)
+            raise DeviceNotActiveError("no token for this device") from None
+        yield wire.IssueTokenResponse(result=wire.IssuedToken(token=token, expires_in_seconds=LIFETIME_SECONDS))
 
     async def attest(self, requests: AsyncIterator[wire.AttestRequest], peer: Peer) -> AsyncIterator[wire.AttestResponse]:
         """One attestation stream, until either side ends it."""

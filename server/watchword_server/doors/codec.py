@@ -32,6 +32,7 @@ from watchword_server.core.model import (
 from watchword_server.core.session import SendChallenge
 from watchword_server.core.verify import COLLECTION_ERRORS
 from watchword_server.errors import EnrollmentRefusedError, EvidenceMalformedError, ProtocolViolationError
+from watchword_server.services.device_tokens import TokenRequest
 from watchword_server.services.enrollment import EnrollmentStatement
 
 _MAX_TEXT: Final = 1024
@@ -166,6 +167,21 @@ def parse_enrollment_statement(payload: bytes) -> EnrollmentStatement:
     )
 
 
+def parse_token_request(payload: bytes) -> TokenRequest:
+    """A request for a device token from signed bytes. Raises `EvidenceMalformedError`."""
+    message = wire.TokenRequest()
+    _parse_exactly(message, payload)
+    return TokenRequest(
+        device_id=DeviceId(_text(message.device_id)),
+        key_id=_text(message.key_id),
+        audience=_text(message.audience),
+        session_id=SessionId(message.session_id),
+        nonce=message.nonce,
+        token_audience=_text(message.token_audience),
+        key_thumbprint=_text(message.key_thumbprint),
+    )
+
+
 def challenge_to_wire(sent: SendChallenge, *, audience: str, ttl_seconds: float) -> wire.Challenge:
     """A challenge as the agent receives it."""
     return wire.Challenge(
@@ -221,7 +237,7 @@ def enroll_result_to_wire(device: Device, *, audience: str) -> wire.EnrollResult
     return wire.EnrollResult(device_id=device.id, state=_DEVICE_STATE[device.state], audience=audience)
 
 
-def _parse_exactly(message: wire.Goodbye | wire.KeyRotate, payload: bytes) -> None:
+def _parse_exactly(message: wire.Goodbye | wire.KeyRotate | wire.TokenRequest, payload: bytes) -> None:
     """What ends a device's standing or changes its key has to be understood whole: evidence under another name is neither."""
     try:
         message.ParseFromString(payload)

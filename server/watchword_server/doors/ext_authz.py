@@ -21,8 +21,7 @@ from watchword_server.doors.callers import authenticate_caller, note_refused_cal
 from watchword_server.doors.denials import told_to_the_client
 from watchword_server.doors.passed_certificates import from_escaped_pem
 from watchword_server.doors.requests import (
-    CLIENT_ID_HEADER,
-    CLIENT_SECRET_HEADER,
+    CLIENT_CREDENTIALS,
     access_request,
     connection_request,
     presented,
@@ -40,7 +39,7 @@ SERVICE: Final = "envoy.service.auth.v3.Authorization"
 _OVERWRITE: Final = 2  # HeaderValueOption.HeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD
 _PERMISSION_DENIED: Final = 7  # google.rpc.Code
 _DOOR: Final = "ext_authz_grpc"
-_NOT_FOR_APPLICATIONS: Final = frozenset({*OWNED_HEADERS, CLIENT_ID_HEADER, CLIENT_SECRET_HEADER})
+_NOT_FOR_APPLICATIONS: Final = frozenset({*OWNED_HEADERS, *CLIENT_CREDENTIALS})
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,8 +26,7 @@ from watchword_server.core.rules import Assertion, Caller
 from watchword_server.core.snapshot import RuleSnapshot
 from watchword_server.doors.callers import authenticate_caller, note_refused_caller
 from watchword_server.doors.requests import (
-    CLIENT_ID_HEADER,
-    CLIENT_SECRET_HEADER,
+    CLIENT_CREDENTIALS,
     access_request,
     as_headers,
     presented_der,
@@ -46,7 +45,7 @@ SERVICE: Final = "watchword.v1.DecisionService"
 NAME: Final = "native"
 MAX_BATCH: Final = 256
 _MAX_ID: Final = 128
-_NOT_FOR_APPLICATIONS: Final = frozenset({*OWNED_HEADERS, CLIENT_ID_HEADER, CLIENT_SECRET_HEADER})
+_NOT_FOR_APPLICATIONS: Final = frozenset({*OWNED_HEADERS, *CLIENT_CREDENTIALS})
 _STATE: Final = {
     DeviceState.ACTIVE: wire.DEVICE_STANDING_ACTIVE,
     DeviceState.PENDING: wire.DEVICE_STANDING_PENDING,
@@ -130,6 +129,8 @@ class NativeDoor:
             facts=request.facts,
             client_id=request.service_token_id,
             client_secret=request.service_token_secret,
+            device_token=request.device_token,
+            device_proof=request.device_proof,
         )
         asked = access_request(
             caller=caller,

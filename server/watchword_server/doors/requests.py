@@ -21,6 +21,10 @@ _Text = TypeVar("_Text", str, bytes)
 
 CLIENT_ID_HEADER: Final = "cf-access-client-id"
 CLIENT_SECRET_HEADER: Final = "cf-access-client-secret"  # noqa: S105 - a name of a header
+DEVICE_TOKEN_HEADER: Final = "device-token"  # noqa: S105 - a name of a header
+DEVICE_PROOF_HEADER: Final = "device-proof"
+# What a client shows for itself and no application needs: removed from what it gets.
+CLIENT_CREDENTIALS: Final = frozenset({CLIENT_ID_HEADER, CLIENT_SECRET_HEADER, DEVICE_TOKEN_HEADER, DEVICE_PROOF_HEADER})
 _METHOD: Final = re.compile(r"[A-Z][A-Z-]{0,31}")
 _HOST: Final = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]{0,252}[a-z0-9_])?|\[[0-9a-f:.]{2,45}\]")
 _URL: Final = re.compile(r"(https?)://([^/?#@\\]+)([/?][^#]*)?")
@@ -94,7 +98,16 @@ def connection_request(
     )
 
 
-def as_headers(caller: Caller, *, identity: str, facts: str, client_id: str, client_secret: str) -> Mapping[str, Sequence[str]]:
+def as_headers(
+    caller: Caller,
+    *,
+    identity: str,
+    facts: str,
+    client_id: str,
+    client_secret: str,
+    device_token: str = "",
+    device_proof: str = "",
+) -> Mapping[str, Sequence[str]]:
     """What a contract without headers says in fields of its own, as the headers that `access_request` reads. Empty: not told."""
     tokens = caller.user_tokens
     told = (
@@ -102,6 +115,8 @@ def as_headers(caller: Caller, *, identity: str, facts: str, client_id: str, cli
         (caller.facts_header, facts),
         (CLIENT_ID_HEADER, client_id),
         (CLIENT_SECRET_HEADER, client_secret),
+        (DEVICE_TOKEN_HEADER, device_token),
+        (DEVICE_PROOF_HEADER, device_proof),
     )
     return {name: (value,) for name, value in told if name is not None and value}
 
@@ -150,7 +165,12 @@ def presented_der(
 def _presented(
     caller: Caller, certificate: _Text, decode: Callable[[_Text], bytes], headers: Mapping[str, Sequence[str]]
 ) -> Presented:
-    shown = Presented(service_credential=_service_credential(headers), user_token=_user_token(caller, headers))
+    shown = Presented(
+        service_credential=_service_credential(headers),
+        user_token=_user_token(caller, headers),
+        device_token=_one_or_none(headers, DEVICE_TOKEN_HEADER),
+        device_proof=_one_or_none(headers, DEVICE_PROOF_HEADER),
+    )
     if not certificate:
         return shown
     try:
@@ -160,6 +180,13 @@ def _presented(
     except (ValueError, x509.InvalidVersion):
         return replace(shown, unreadable=True)
     return replace(shown, certificate_der=der)
+
+
+def _one_or_none(headers: Mapping[str, Sequence[str]], name: str) -> str | None:
+    found = [value for value in headers.get(name, ()) if value]
+    if len(found) > 1 or any("," in value for value in found):
+        raise RequestMalformedError(f"`{name}` is there twice")
+    return found[0] if found else None
 
 
 def _user_token(caller: Caller, headers: Mapping[str, Sequence[str]]) -> str | None:

@@ -2,8 +2,8 @@
 
 Arguments: `method`, `scheme`, `host` and `target`, required; `secret`; with the caller's entry's permission `source` (the
 client's address), `certificate` (DER), `identity` and `facts`; of the client itself `client_id` and `client_secret` (a service
-token), and `accept`. Of the variables only `allow`, where it is true, lets a request pass: HAProxy has to deny whatever comes
-back without it.
+token), `device_token` and `device_proof`, and `accept`. Of the variables only `allow`, where it is true, lets a request pass:
+HAProxy has to deny whatever comes back without it.
 """
 
 import ipaddress
@@ -34,9 +34,10 @@ NAME: Final = "spoe"
 MESSAGE: Final = "watchword"
 Variables = Mapping[str, str | int | bool]
 _PREFIX: Final = "x-watchword-"
-_TEXTS: Final = frozenset(
-    {"method", "scheme", "host", "target", "secret", "identity", "facts", "client_id", "client_secret", "accept"}
-)
+_TEXTS: Final = frozenset({
+    "method", "scheme", "host", "target", "secret", "identity", "facts", "client_id", "client_secret", "device_token",
+    "device_proof", "accept",
+})  # fmt: skip
 _KNOWN: Final = _TEXTS | {"source", "certificate"}
 
 
@@ -103,6 +104,8 @@ def _read(said: Mapping[str, str], arguments: Mapping[str, object], caller: Call
         facts=said["facts"],
         client_id=said["client_id"],
         client_secret=said["client_secret"],
+        device_token=said["device_token"],
+        device_proof=said["device_proof"],
     )
     asked = access_request(
         caller=caller,

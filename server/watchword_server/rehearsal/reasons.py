@@ -5,7 +5,9 @@ from typing import Final
 from watchword_server.core.certificates import refusal
 
 # Why what a client presented makes the link to its device invalid.
-LINK_REASONS: Final = refusal.REASONS | {"certificate_cloned", "device_ambiguous", "device_conflict", "device_locked"}
+LINK_REASONS: Final = refusal.REASONS | {
+    "certificate_cloned", "device_ambiguous", "device_conflict", "device_locked", "device_token_refused", "device_proof_refused",
+}  # fmt: skip
 DECISION_REASONS: Final = LINK_REASONS | {
     "policy_allow", "policy_bypass", "policy_service_auth", "policy_deny", "gateway_block", "no_application", "no_policy_matched",
     "rule_allow", "rule_block", "no_rule_matched",

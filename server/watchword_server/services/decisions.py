@@ -112,7 +112,7 @@ class Decisions:
                     raise TokenRefusedError("no token of a user is verified here")
                 request = await self.identities.identified(request, presented.user_token, caller.user_tokens, now=now)
             device = await self.resolver.resolve(
-                presented, caller=caller, snapshot=snapshot, now=now, source_ip=request.source_ip
+                presented, caller=caller, snapshot=snapshot, now=now, source_ip=request.source_ip, asked=request
             )
             decision = decide(request, device, snapshot, now=now)
             if decision.allowed and self.assertions is not None:

@@ -11,6 +11,7 @@ from typing import Final
 from watchword_server.core.certificates.parsed import fingerprint
 from watchword_server.core.certificates.refusal import CertificateRefusedError
 from watchword_server.core.model import (
+    AccessRequest,
     DeviceId,
     DevicePosture,
     DeviceState,
@@ -23,8 +24,10 @@ from watchword_server.core.model import (
 )
 from watchword_server.core.rules import Assertion, Caller, Link
 from watchword_server.core.snapshot import RuleSnapshot
+from watchword_server.errors import DeviceTokenRefusedError
 from watchword_server.ports import DeviceStore, PostureMemory
 from watchword_server.services.connections import Connections
+from watchword_server.services.device_tokens import DeviceTokens
 from watchword_server.services.judging import is_live
 from watchword_server.services.presented_certificates import PresentedCertificates, VerifiedPresented
 from watchword_server.services.revocation_in_force import RevocationInForce
@@ -52,6 +55,8 @@ class Presented:
     service_credential: ServiceCredential | None = None
     stated_device: DeviceId | None = None
     user_token: str | None = field(default=None, repr=False)
+    device_token: str | None = field(default=None, repr=False)
+    device_proof: str | None = field(default=None, repr=False)
 
 
 @dataclass(slots=True)
@@ -63,6 +68,7 @@ class Resolver:
     store: DeviceStore | None = None  # for chains that only devices have
     connections: Connections = field(default_factory=Connections)
     max_remembered: int = 50_000
+    tokens: DeviceTokens | None = None  # None: none is known, and whoever shows one is refused
     _certificates: PresentedCertificates = field(init=False)
 
     def __post_init__(self) -> None:
@@ -76,8 +82,11 @@ class Resolver:
         snapshot: RuleSnapshot,
         now: Instant,
         source_ip: IPAddress | None = None,
+        asked: AccessRequest | None = None,
     ) -> ResolvedDevice:
         """The device, by the links of `caller`. `source_ip`: of the request, as a caller that may asserted it.
+
+        `asked`: the request itself, which a device token's proof has to be of.
 
         Raises `StoreUnavailableError` where the store has to be asked and is silent.
         """
@@ -85,6 +94,8 @@ class Resolver:
         if caller.resolvers <= _ONLY_BY_CERTIFICATE:
             return found
         answers = [found]
+        if Link.DEVICE_TOKEN in caller.resolvers and presented.device_token is not None:
+            answers.append(await self._by_token(presented, caller, asked, now=now))
         if Link.ADDRESS in caller.resolvers and Assertion.ADDRESS in caller.may_assert:
             answers.append(await self._by_address(source_ip, caller))
         if Link.DEVICE in caller.resolvers and Assertion.DEVICE in caller.may_assert:
@@ -148,6 +159,19 @@ class Resolver:
             certificate_possible=True,
             common_name=common_name,
         )
+
+    async def _by_token(
+        self, presented: Presented, caller: Caller, asked: AccessRequest | None, *, now: Instant
+    ) -> ResolvedDevice:
+        """The device that a token of ours names, which says nothing of how it stands."""
+        token, use = presented.device_token, caller.device_tokens
+        if token is None or use is None or asked is None or self.tokens is None:
+            return _invalid(Link.DEVICE_TOKEN, "device_token_refused")
+        try:
+            device_id, strength = self.tokens.device_of(token, presented.device_proof, use, asked=asked, now=now)
+        except DeviceTokenRefusedError as refusal:
+            return _invalid(Link.DEVICE_TOKEN, refusal.reason)
+        return await self._named(device_id, Link.DEVICE_TOKEN, strength)
 
     async def _by_address(self, address: IPAddress | None, caller: Caller) -> ResolvedDevice:
         """The device whose stream comes from there now: never one that an agent merely says is there."""

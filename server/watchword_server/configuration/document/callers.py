@@ -44,6 +44,12 @@ def _header_name(text: str) -> str:
     return lowered
 
 
+def _printable(text: str) -> str:
+    if not text.isascii() or not text.isprintable():
+        raise ValueError(f"{quoted(text)} is not printable ASCII: write one like `https://wiki.corp.example`")
+    return text
+
+
 def _cookie_name(text: str) -> str:
     if not _COOKIE.fullmatch(text):
         raise ValueError(f"{quoted(text)} is not the name of a cookie: write one like `CF_Authorization`")
@@ -142,6 +148,13 @@ class CallerIdentity(Model):
         return self
 
 
+class DeviceTokens(Model):
+    """Which device tokens the caller's clients may show. `bearer`: also without a proof of the key they were issued to."""
+
+    audience: Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_printable)]
+    bearer: bool = False
+
+
 class CallerFacts(Model):
     """Where the caller writes facts about the request, as a JSON object by their names."""
 
@@ -153,8 +166,8 @@ _Assertion = Annotated[
     one_of("client_certificate", "identity", "address", "facts", "device"),
 ]
 _Resolver = Annotated[
-    Literal["client_certificate", "address", "device"],
-    one_of("client_certificate", "address", "device"),
+    Literal["client_certificate", "device_token", "address", "device"],
+    one_of("client_certificate", "device_token", "address", "device"),
 ]
 
 
@@ -168,6 +181,7 @@ class Caller(Entry):
     device_networks: Annotated[list[Annotated[str, AfterValidator(network)]], Field(max_length=64)] = Field(
         default_factory=list, validate_default=True
     )
+    device_tokens: DeviceTokens | None = Field(default=None, validate_default=True)
     identity: CallerIdentity | None = Field(default=None, validate_default=True)
     facts: CallerFacts | None = Field(default=None, validate_default=True)
 
@@ -176,7 +190,7 @@ class Caller(Entry):
     def _fed_by_an_assertion(cls, resolvers: list[str], info: ValidationInfo) -> list[str]:
         assertions = info.data.get("may_assert")
         for resolver in resolvers:
-            if assertions is not None and resolver not in assertions:
+            if assertions is not None and resolver not in assertions and resolver != "device_token":
                 raise ValueError(f"`{resolver}` resolves nothing here: add it to `may_assert` as well")
         return resolvers
 
@@ -194,6 +208,20 @@ class Caller(Entry):
         if networks and "address" not in resolvers:
             raise ValueError("`resolvers` does not list `address`, so they would be ignored: add it there or leave this out")
         return networks
+
+    @field_validator("device_tokens")
+    @classmethod
+    def _tokens_as_resolved(cls, tokens: DeviceTokens | None, info: ValidationInfo) -> DeviceTokens | None:
+        resolvers = info.data.get("resolvers")
+        if resolvers is None:
+            return tokens
+        if tokens is None and "device_token" in resolvers:
+            raise ValueError(
+                "`device_tokens` is missing, though `resolvers` has `device_token`: write `device_tokens: { audience: … }`"
+            )
+        if tokens is not None and "device_token" not in resolvers:
+            raise ValueError("`resolvers` does not list `device_token`, so they would be ignored: add it there or leave this out")
+        return tokens
 
     @field_validator("identity")
     @classmethod
