@@ -24,6 +24,8 @@ local function ask(txn)
         ["x-authenticated-email"] = txn.sf:http_auth_user(),
         ["cf-access-client-id"] = txn.sf:req_fhdr("cf-access-client-id"),
         ["cf-access-client-secret"] = txn.sf:req_fhdr("cf-access-client-secret"),
+        ["device-token"] = txn.sf:req_fhdr("device-token"),
+        ["device-proof"] = txn.sf:req_fhdr("device-proof"),
         ["accept"] = txn.sf:req_fhdr("accept"),
     }
     local certificate = txn.f:ssl_c_der()

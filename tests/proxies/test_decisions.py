@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
+import grpc
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 from server.operators import Operators
 from support.device import SimulatedDevice
@@ -23,6 +25,8 @@ from support.server import WatchwordServer
 from support.spoofs import FOREIGN, MARKS, SPOOFS
 from support.upstream import Upstream
 from watchword.v1 import posture_pb2 as wire
+from watchword_agent.device_key import FileKey
+from watchword_agent.tokens import ProofKey, fetch_token
 
 USERS: Final = {"alice@corp.example": "alice's password", "eve@elsewhere.example": "eve's password"}
 CALLER_SECRET: Final = "edge-secret-0123456789abcdef0123456789abcdef"
@@ -125,9 +129,12 @@ def enroll(
 
 
 def with_a_service_token(rules: dict[str, Any]) -> dict[str, Any]:
-    """And an application at `SERVICE_HOST` for who has one."""
+    """And an application at `SERVICE_HOST` for who has one; and devices by their tokens."""
     machines = {"name": "machines", "decision": "non_identity", "include": [{"service_token": {"token_id": SERVICE_TOKEN}}]}
     rules["service_tokens"] = [{"name": SERVICE_TOKEN}]
+    (caller,) = rules["callers"]
+    caller["resolvers"] = ["client_certificate", "device_token"]
+    caller["device_tokens"] = {"audience": f"https://{HOST}"}
     rules["policies"].append(machines)
     rules["applications"].append({"name": "backup", "type": "self_hosted", "domain": SERVICE_HOST, "policies": ["machines"]})
     return rules
@@ -249,6 +256,34 @@ def test_a_machine_gets_through_with_its_service_token_and_the_token_gets_no_fur
     assert twice.value("x-watchword-reason") in {"request_malformed", None}
     logs = "".join(path.read_text() for path in (world.server.data / "log").iterdir()) + world.server.program.stderr()
     assert made["client_secret"] not in logs
+
+
+def test_a_device_token_names_the_device_and_gets_no_further(world: World, device: SimulatedDevice, tmp_path: Path) -> None:
+    """Without a client certificate; by the agent's own command, with a proof of a key of the client's."""
+    key = ProofKey.load_or_create(tmp_path / "client.key")
+
+    async def fetched() -> str:
+        async with grpc.aio.insecure_channel(world.server.endpoints.agents) as channel:
+            return await fetch_token(
+                channel,
+                device_id=device.device_id,
+                service=device.audience,
+                key=FileKey(cast("EllipticCurvePrivateKey", device.key)),
+                audience=f"https://{HOST}",
+                thumbprint=key.thumbprint,
+                timeout_seconds=20,
+            )
+
+    token = asyncio.run(fetched())
+    shown = (("Device-Token", token), ("Device-Proof", key.proof(token, method="GET", url=f"https://{HOST}/page")))
+    answer = world.client().get("/page?q=1", *shown)
+    seen = answer.seen_upstream()
+    assert seen.ours()["x-watchword-device"] == [device.device_id]
+    assert seen.ours()["x-watchword-device-identified-by"] == ["device_token"]
+    assert not [header for header in seen.headers if token in header[1] or header[0].lower().startswith("device-")]
+    world.assert_denied(world.client().get("/page", *shown), "device_proof_refused")
+    world.assert_denied(world.client().get("/page", shown[0]), "device_proof_refused")
+    assert world.client().get("/page", *shown, shown[0]).status == world.kind.malformed
 
 
 # ---- Who does not -------------------------------------------------------------------------------------------------------
