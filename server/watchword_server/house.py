@@ -339,7 +339,7 @@ class House:
             ext_authz=ExtAuthzDoor(decisions, in_force, metrics, auditing),
             http_doors=HttpDoors.make(
                 decisions,
-                Searching(in_force, resolver, clock),
+                Searching(in_force, decisions, clock),
                 in_force,
                 metrics,
                 auditing,

@@ -58,10 +58,12 @@ def decision_point(directory: Path, more: Mapping[str, Sequence[object]]) -> Ite
         "WATCHWORD_DECISIONS__TLS__CERTIFICATE": str(files.certificate),
         "WATCHWORD_DECISIONS__TLS__PRIVATE_KEY": str(files.key),
     }
-    document = {**wiki_rules(pki), **more}
+    wiki = wiki_rules(pki)
+    document = {**wiki, **{section: [*wiki.get(section, ()), *entries] for section, entries in more.items()}}
     (caller,) = document["callers"]
     caller["authenticate"] = {"secret_sha256": hashlib.sha256(SECRET.encode()).hexdigest()}
-    caller["may_assert"] = [*caller["may_assert"], "device"]
+    caller["may_assert"] = [*caller["may_assert"], "device", "facts"]
+    caller["facts"] = {"header": "x-access-facts"}
     caller["resolvers"] = ["client_certificate", "device"]
     with WatchwordServer(directory / "data", environment=environment) as server:
         operators = Operators(server.data)

@@ -1,6 +1,6 @@
 """Rules that ask how a device stands or who the user is, and searches among many entities, routes among them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import pytest
@@ -41,7 +41,16 @@ RULES: Final = [
     rule(50, "two-properties", "allow", 'subject.properties["a"] == "x" and subject.properties["b"] == "y"'),
     rule(60, "deep", "allow", 'resource.properties["owner.team"] == "red" and context.properties.int["risk"] < 5'),
     rule(70, "groups", "allow", 'any(subject.properties.list["groups"][*] == "ops") and action.name == "page"'),
+    rule(75, "staff", "allow", 'action.name == "greet"', identity='any(identity.groups.name[*] == "staff")'),
     rule(80, "even", "allow", 'action.name == "count" and resource.properties.bool["even"]'),
+]
+POLICIES: Final = [
+    {"name": "machines", "decision": "non_identity", "include": [{"service_token": {"token_id": "backup"}}]},
+    {"name": "from-portugal", "decision": "allow", "include": [{"geo": {"country_code": "PT"}}]},
+]
+APPLICATIONS: Final = [
+    {"name": "archive", "type": "self_hosted", "domain": "archive.corp.example", "policies": ["machines"]},
+    {"name": "map", "type": "self_hosted", "domain": "map.corp.example", "policies": ["from-portugal"]},
 ]
 ENTITIES: Final = [
     {"name": "ada", "role": "subject", "type": "user", "id": "ada@corp.example"},
@@ -60,7 +69,14 @@ ENTITIES: Final = [
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DecisionPoint]:
-    with decision_point(tmp_path_factory.mktemp("own"), {"gateway_rules": RULES, "entities": ENTITIES}) as point:
+    more: dict[str, Sequence[object]] = {
+        "gateway_rules": RULES,
+        "entities": ENTITIES,
+        "policies": POLICIES,
+        "applications": APPLICATIONS,
+        "service_tokens": [{"name": "backup"}],
+    }
+    with decision_point(tmp_path_factory.mktemp("own"), more) as point:
         yield point
 
 
@@ -126,6 +142,41 @@ async def test_a_revoked_device_denies_at_once(own: DecisionPoint) -> None:
 )
 def test_users_and_properties_of_every_type(own: DecisionPoint, question: object, decision: bool) -> None:
     assert own.decision(question) is decision
+
+
+def a_route(host: str) -> dict[str, object]:
+    return {"type": "url", "id": f"https://{host}.corp.example/x"}
+
+
+def test_facts_count_for_routes_and_for_rules(own: DecisionPoint) -> None:
+    """What a proxy reports in a header, a question has in `context.facts`."""
+    get = {"name": "GET"}
+    for facts, decision in (({"http.src_ip.geo.country": "PT"}, True), ({"http.src_ip.geo.country": "ES"}, False), ({}, False)):
+        assert own.decision(asked(ADA, get, a_route("map"), context={"facts": facts})) is decision
+    for name, decision in (("staff", True), ("guests", False)):
+        groups: dict[str, Any] = {"identity.groups": [{"name": name}]}
+        assert own.decision(asked(ADA, {"name": "greet"}, VAULT, context={"facts": groups})) is decision
+    assert not own.decision(asked(ADA, {"name": "greet"}, VAULT))
+    others: tuple[object, ...] = ([], "PT", {"http.src_ip.geo.planet": "earth"}, {"http.src_ip.geo.country": 7})
+    for wrong in others:
+        assert own.evaluate(asked(ADA, get, a_route("map"), context={"facts": wrong})).status_code == 400
+
+
+def test_a_service_token_opens_a_route_and_is_in_no_log(own: DecisionPoint) -> None:
+    issued = own.operators.call("POST", "/service-tokens/backup/credential", {})
+    token = {"id": issued["client_id"], "secret": issued["client_secret"]}
+    machine, get = {"type": "service", "id": "backup"}, {"name": "GET"}
+    assert own.decision(asked(machine, get, a_route("archive"), context={"service_token": token}))
+    for wrong in ({**token, "secret": "x"}, {"id": token["id"]}, {}, {"secret": token["secret"]}):
+        assert not own.decision(asked(machine, get, a_route("archive"), context={"service_token": wrong}))
+    others: tuple[object, ...] = ([], "x", {"id": 1, "secret": 2}, {**token, "secret": "a, b"})
+    for malformed in others:
+        question = asked(machine, get, a_route("archive"), context={"service_token": malformed})
+        assert own.evaluate(question).status_code == 400
+    answer = own.evaluate(asked(machine, OPEN, VAULT, context={"service_token": token, "ticket": "OPS-7"})).json()
+    record = own.operators.call("GET", f"/decisions/{answer['context']['id']}")
+    assert record["evaluation"]["context"] == {"ticket": "OPS-7"}
+    assert token["secret"] not in str(record)
 
 
 # ---- Searches -----------------------------------------------------------------------------------------------------------

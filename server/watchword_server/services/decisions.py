@@ -115,7 +115,7 @@ class Decisions:
                 presented, caller=caller, snapshot=snapshot, now=now, source_ip=request.source_ip, asked=request
             )
             decision = decide(request, device, snapshot, now=now)
-            if decision.allowed and self.assertions is not None:
+            if decision.allowed and self.assertions is not None and request.evaluation is None:
                 asserted = {ASSERTION: self.assertions.of(request, decision)}
         except WatchwordError as error:
             decision = _failed(error.code, now)
@@ -129,6 +129,17 @@ class Decisions:
         self.decision_log.write(partial(decision_record, recent, with_query=self.log_query))  # made by the log's own thread
         headers = {**_headers(decision_id, request, decision), **asserted}
         return Answer(decision_id, decision, headers, _body(decision_id, decision))
+
+    async def would_allow(
+        self, request: AccessRequest, presented: Presented, *, caller: Caller, snapshot: RuleSnapshot, now: Instant
+    ) -> bool:
+        """As `answer`, of what nobody wants to do now: it is not recorded, and has no id. Raises `WatchwordError`."""
+        if presented.service_credential is not None:
+            request = _with_service_token(request, presented.service_credential, snapshot, now=now)
+        if presented.user_token is not None and caller.user_tokens is not None:
+            request = await self.identities.identified(request, presented.user_token, caller.user_tokens, now=now)
+        device = await self.resolver.resolve(presented, caller=caller, snapshot=snapshot, now=now, source_ip=request.source_ip)
+        return decide(request, device, snapshot, now=now).allowed
 
     def recent(self, decision_id: str) -> Recent | None:
         """A recent decision with what it was made of, to explain it or to make it again."""

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from watchword_server.core.decide import decide
 from watchword_server.core.model import AccessRequest
 from watchword_server.core.rules import Caller, Entity, EntityRole, RuleSet
 from watchword_server.errors import RequestMalformedError
 from watchword_server.ports import Clock
-from watchword_server.services.resolving import Presented, Resolver
+from watchword_server.services.decisions import Decisions
+from watchword_server.services.resolving import Presented
 from watchword_server.services.rules_in_force import RulesInForce
 
 MAX_PAGE: Final = 1_000
@@ -34,7 +34,7 @@ class Searching:
     """Puts each candidate in its place and decides."""
 
     rules: RulesInForce
-    resolver: Resolver
+    decisions: Decisions
     clock: Clock
 
     async def search(
@@ -51,7 +51,7 @@ class Searching:
 
         A question about somebody or something that the rules do not name has no answer; an entity that it cannot be asked about
         is none: an action that is no method, of a route. A page may have fewer results than its limit, even none, and a next one.
-        Raises `RequestMalformedError` for a page token that is none, or of another question; `StoreUnavailableError`.
+        Raises `RequestMalformedError` for a page token that is none, or of another question; `WatchwordError`.
         """
         snapshot, now = self.rules.current, self.clock.now()
         after = "" if token is None else _read(token, document)
@@ -68,8 +68,7 @@ class Searching:
                 asked, presented = ask({**document, role.value: _told(entity)})
             except RequestMalformedError:
                 continue
-            device = await self.resolver.resolve(presented, caller=caller, snapshot=snapshot, now=now, source_ip=asked.source_ip)
-            if decide(asked, device, snapshot, now=now).allowed:
+            if await self.decisions.would_allow(asked, presented, caller=caller, snapshot=snapshot, now=now):
                 page.append(entity)
         return Found([_result(entity) for entity in page], None if limit is None and token is None else "")
 
