@@ -67,12 +67,16 @@ def test_the_supported_format_is_read_as_it_is_written(workplace: Path) -> None:
         ("gateway_rules", "ssh"),
         ("gateway_rules", "no-ads"),
         ("gateway_rules", "isolated"),
+        ("gateway_rules", "admins-write-archived-records"),
         ("callers", "edge-envoy"),
         ("callers", "edge-caddy"),
         ("callers", "local"),
         ("service_tokens", "ci-runner"),
         ("service_tokens", "for-ever"),
         ("service_tokens", "a-year"),
+        ("entities", "ada"),
+        ("entities", "record-1"),
+        ("entities", "write"),
         ("settings", "unmatched"),
     ]
 

@@ -38,6 +38,8 @@ from watchword_server.core.rules import (
     EmailDomainIs,
     EmailInList,
     EmailIs,
+    Entity,
+    EntityRole,
     Everyone,
     EvidenceDemand,
     FactHas,
@@ -148,7 +150,24 @@ def test_the_supported_format_builds_whole(workplace: Path, pki: Pki) -> None:
             *(ids["ssh"], "ssh", 40, GatewayFilter.L4, GatewayAction.ALLOW),
             traffic=f"net.src.ip in ${ids['office-networks']}",
         ),
+        GatewayRule(
+            *(ids["admins-write-archived-records"], "admins-write-archived-records", 70),
+            *(GatewayFilter.AUTHZEN, GatewayAction.ALLOW),
+            traffic='action.name == "write" and subject.properties["role"] == "admin" '
+            'and not(resource.properties.bool["locked"])',
+            identity=f"identity.email in ${ids['admins']}",
+        ),
     )
+    assert {entity.entity_id: entity for entity in rules.entities.values()} == {
+        "ada@corp.example": Entity(
+            *(ids["ada"], EntityRole.SUBJECT, "user", "ada@corp.example", {"role": "admin", "groups": ["staff"]})
+        ),
+        "record-1": Entity(
+            *(ids["record-1"], EntityRole.RESOURCE, "record", "record-1"),
+            {"locked": False, "pages": 7, "owner": {"team": "red"}},
+        ),
+        "write": Entity(ids["write"], EntityRole.ACTION, "", "write"),
+    }
     assert {token.name for token in rules.service_tokens.values()} == {"ci-runner", "for-ever", "a-year"}
     assert all(token.client_id is None for token in rules.service_tokens.values())
     envoy, caddy, local = rules.callers

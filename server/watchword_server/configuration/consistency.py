@@ -1,5 +1,6 @@
 """What has to hold between entries, whoever wrote them: rule file, API or console."""
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from watchword_server.configuration.document.applications import Application
 from watchword_server.configuration.document.base import Entry, Section, quoted
 from watchword_server.configuration.document.callers import Authenticate, Caller, MutualTls
 from watchword_server.configuration.document.conditions import REFUSED, WHY_REFUSED
+from watchword_server.configuration.document.entities import Entity
 from watchword_server.configuration.document.expressions import DEFAULT_LANGUAGE, Reading
 from watchword_server.configuration.document.gateway import GatewayRule
 from watchword_server.configuration.document.lists import GatewayList
@@ -134,6 +136,9 @@ def _claims(section: Section, entry: Entry) -> Iterator[Claim]:
             yield claim(("authenticate",), "authenticate", f"secret {secret}", remedy)
         case Caller(authenticate=Authenticate(mtls=MutualTls(san=san))):
             yield claim(("authenticate",), "authenticate", f"san {san}", "give each caller a certificate of its own")
+        case Entity():
+            name = json.dumps([entry.role, entry.type, entry.id or entry.name])
+            yield claim(("id",) if entry.id else (), "entity", name, "write each subject, resource and action once")
 
 
 def _groups_named(entry: Entry) -> Iterator[NamedGroup]:

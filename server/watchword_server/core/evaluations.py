@@ -22,11 +22,12 @@ def evaluation_of(document: Mapping[str, object]) -> Evaluation:
         told = document[entity]
         if isinstance(told, Mapping):
             fields |= {f"{entity}.{name}": _bytes(str(told[name])) for name in names}
-            fields |= _properties(entity, told.get("properties"))
-    return Evaluation(document, fields | _properties("context", document.get("context")))
+            fields |= properties_of(entity, told.get("properties"))
+    return Evaluation(document, fields | properties_of("context", document.get("context")))
 
 
-def _properties(entity: str, told: object) -> dict[str, Value]:
+def properties_of(entity: str, told: object) -> dict[str, Value]:
+    """The four maps of an entity's properties, or of the context. Raises `ValueError` as `evaluation_of`."""
     texts: dict[bytes, object] = {}
     truths: dict[bytes, object] = {}
     numbers: dict[bytes, object] = {}

@@ -149,6 +149,7 @@ _WORDING_OF_TYPES: Mapping[str, Callable[[ErrorDetails], str]] = {
     ),
     "too_short": lambda _: "the list is empty: write at least one item",
     "too_long": lambda details: f"the list has more than {details['ctx']['max_length']} items: shorten it",
+    "dict_type": lambda _: "it has to be a mapping: write keys and values",
     "model_type": lambda _: "it has to be a mapping: write keys and values",
     "literal_error": _literal,
 }
