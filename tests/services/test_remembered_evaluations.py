@@ -2,17 +2,16 @@
 
 import itertools
 from collections.abc import Callable, Mapping
-from typing import Final, NoReturn, cast
+from typing import Final, cast
 
 from services.values import NOW
 from watchword_server.core.evaluations import evaluation_of
 from watchword_server.core.model import AccessRequest, Instant
-from watchword_server.core.rules import Caller, UserTokens
+from watchword_server.core.rules import Caller
 from watchword_server.ports import PostureMemory
 from watchword_server.services.decisions import Decisions
 from watchword_server.services.resolving import Presented, Resolver
 from watchword_server.services.rules_in_force import RulesInForce
-from watchword_server.services.user_identities import UserIdentities
 
 EDGE: Final = Caller("caller-1", "edge", frozenset(), frozenset(), None)
 
@@ -26,10 +25,6 @@ class _NoLog:
     def write(self, event: Mapping[str, object] | Callable[[], Mapping[str, object]]) -> None: ...
 
 
-def _no_issuer(_: UserTokens) -> NoReturn:
-    raise NotImplementedError
-
-
 def decisions() -> Decisions:
     """A caller that may assert nothing leads to no device: the resolver never asks its memory."""
     numbers = itertools.count(1)
@@ -39,7 +34,6 @@ def decisions() -> Decisions:
         _Clock(),
         lambda size: next(numbers).to_bytes(size),
         _NoLog(),
-        UserIdentities(_no_issuer),
     )
 
 

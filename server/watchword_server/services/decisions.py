@@ -23,7 +23,7 @@ from watchword_server.core.model import (
     ResolvedDevice,
     Standing,
 )
-from watchword_server.core.rules import Caller
+from watchword_server.core.rules import Caller, UserTokens
 from watchword_server.core.snapshot import RuleSnapshot
 from watchword_server.errors import TokenRefusedError, WatchwordError
 from watchword_server.ports import Clock, EventLog, Randomness
@@ -108,9 +108,7 @@ class Decisions:
             if presented.service_credential is not None:
                 request = _with_service_token(request, presented.service_credential, snapshot, now=now)
             if presented.user_token is not None and caller.user_tokens is not None:
-                if self.identities is None:
-                    raise TokenRefusedError("no token of a user is verified here")
-                request = await self.identities.identified(request, presented.user_token, caller.user_tokens, now=now)
+                request = await self._identified(request, presented.user_token, caller.user_tokens, now=now)
             device = await self.resolver.resolve(
                 presented, caller=caller, snapshot=snapshot, now=now, source_ip=request.source_ip, asked=request
             )
@@ -137,7 +135,7 @@ class Decisions:
         if presented.service_credential is not None:
             request = _with_service_token(request, presented.service_credential, snapshot, now=now)
         if presented.user_token is not None and caller.user_tokens is not None:
-            request = await self.identities.identified(request, presented.user_token, caller.user_tokens, now=now)
+            request = await self._identified(request, presented.user_token, caller.user_tokens, now=now)
         device = await self.resolver.resolve(presented, caller=caller, snapshot=snapshot, now=now, source_ip=request.source_ip)
         return decide(request, device, snapshot, now=now).allowed
 
@@ -149,6 +147,11 @@ class Decisions:
         """A recent decision as the decision log has it."""
         recent = self.recent(decision_id)
         return None if recent is None else decision_record(recent, with_query=self.log_query)
+
+    async def _identified(self, request: AccessRequest, token: str, tokens: UserTokens, *, now: Instant) -> AccessRequest:
+        if self.identities is None:
+            raise TokenRefusedError("no token of a user is verified here")
+        return await self.identities.identified(request, token, tokens, now=now)
 
 
 def _size(recent: Recent) -> int:
