@@ -29,9 +29,8 @@ def test_it_prints_a_token_or_the_headers_of_a_request(scene: Scene, tmp_path: P
     assert (bare["sub"], bare["aud"]) == (device_id, "https://wiki.corp.example")
     assert "cnf" not in bare
     url = "https://wiki.corp.example/pages"
-    told = agent(
-        scene, state, "token", "--audience", "https://wiki.corp.example", "--key", str(key), "--for", "GET", f"{url}?q=1"
-    )
+    bound = ("--audience", "https://wiki.corp.example", "--key", str(key))
+    told = agent(scene, state, "token", *bound, "--for", "GET", f"{url}?q=1")
     token, proof = (line.partition(": ")[2] for line in told.splitlines())
     assert [line.partition(": ")[0] for line in told.splitlines()] == ["Device-Token", "Device-Proof"]
     assert claims(token)["cnf"].keys() == {"jkt"}
