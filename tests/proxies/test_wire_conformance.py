@@ -81,7 +81,8 @@ def test_an_allow_is_an_allow_to_envoy(server: WatchwordServer) -> None:
     told = headers_of(response["okResponse"]["headers"])
     assert told["x-watchword-user"] == "ada@corp.example"
     assert told["x-watchword-policy"] == "all"
-    assert {"x-watchword-device", "x-watchword-assertion"} <= set(response["okResponse"]["headersToRemove"])
+    assert {"x-watchword-device", "device-token", "device-proof"} <= set(response["okResponse"]["headersToRemove"])
+    assert "x-watchword-assertion" in told
 
 
 def test_a_denial_is_a_denial_to_envoy(server: WatchwordServer) -> None:

@@ -36,6 +36,8 @@ _new: Final = tuple.__new__  # makes a named tuple in half the time that its cla
 
 def decide(request: AccessRequest, device: ResolvedDevice, snapshot: RuleSnapshot, *, now: Instant) -> Decision:
     """Decides one request. Pure: the same arguments give the same decision. Never raises for a consistent snapshot."""
+    if device.outcome is _INVALID:
+        return Decision(_DENY, device.reason, (), (), device, now)
     if request.evaluation is not None:
         return _evaluate(request, device, snapshot, now)
     if request.is_connection:
@@ -60,8 +62,6 @@ def _together(decisions: Sequence[Decision]) -> Decision:
 
 
 def _decide(request: AccessRequest, device: ResolvedDevice, snapshot: RuleSnapshot, now: Instant, path: bytes) -> Decision:
-    if device.outcome is _INVALID:
-        return Decision(_DENY, device.reason, (), (), device, now)
     scene = Scene(request, device, snapshot.rules.checks, now, path)
     errors: list[str] = []
     reported: list[RuleMatch] = []
@@ -97,8 +97,6 @@ def _decide(request: AccessRequest, device: ResolvedDevice, snapshot: RuleSnapsh
 
 def _evaluate(request: AccessRequest, device: ResolvedDevice, snapshot: RuleSnapshot, now: Instant) -> Decision:
     """An AuthZEN evaluation: the first of its rules that applies says yes or no; without one it is no."""
-    if device.outcome is _INVALID:
-        return Decision(_DENY, device.reason, (), (), device, now)
     scene = EvaluationScene(request, device, snapshot.rules.checks, now, b"")
     errors: list[str] = []
     reported: list[RuleMatch] = []
@@ -111,8 +109,6 @@ def _evaluate(request: AccessRequest, device: ResolvedDevice, snapshot: RuleSnap
 
 def _connect(request: AccessRequest, device: ResolvedDevice, snapshot: RuleSnapshot, now: Instant) -> Decision:
     """A connection: network rules alone, the first that applies; without one it is as the rules say of what is unmatched."""
-    if device.outcome is _INVALID:
-        return Decision(_DENY, device.reason, (), (), device, now)
     scene = Scene(request, device, snapshot.rules.checks, now, b"")
     errors: list[str] = []
     reported: list[RuleMatch] = []
