@@ -210,3 +210,16 @@ async def test_a_watch_tells_when_a_result_expires_and_when_the_rules_change(sce
 async def test_a_watch_of_nobody_says_so_and_tells_when_there_is_one_no_more(scene: Scene) -> None:
     async with watching(scene, "dev_nobody") as stream:
         assert await told(stream) == (wire.DEVICE_STANDING_UNKNOWN, {})
+
+
+def test_a_decision_that_only_the_log_has_is_explained_to_who_asked_for_it(scene: Scene, client: DecisionClient) -> None:
+    answer = client.decide(Request("GET", URL))
+    scene.server.stop()
+    scene.server.start()
+    with (
+        DecisionClient(scene.server.endpoints.decisions_grpc, secret=SECRET, timeout_seconds=20) as own,
+        DecisionClient(scene.server.endpoints.decisions_grpc, secret=OTHER, timeout_seconds=20) as other,
+    ):
+        assert own.explain(answer.decision_id)["reason"] == "no_device"
+        with pytest.raises(DecisionClientError, match="not_found"):
+            other.explain(answer.decision_id)
