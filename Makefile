@@ -21,7 +21,7 @@ test: $(STAMP)
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 soak: $(STAMP)
-	WATCHWORD_SOAK=1 $(BIN)/pytest tests/faults tests/histories tests/writers tests/openapi tests/audit/test_kill.py tests/fuzz tests/certificates/test_differential.py
+	WATCHWORD_SOAK=1 $(BIN)/pytest tests/faults tests/histories tests/writers tests/openapi tests/audit/test_kill.py tests/fuzz tests/certificates/test_differential.py tests/test_mutants.py
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .

@@ -48,6 +48,7 @@ VERIFIER: Final = "services/verifier.py"
 RESOLVING: Final = "services/resolving.py"
 
 _STEP: Final = re.compile(r"# (?:step (\d+):|\((\d+)\))")
+_NUMBERED: Final = re.compile(r"step \d+")  # a mutant of a whole step
 _RUN_SECONDS: Final = 150
 _LOADED: Final = "loaded"  # the copy writes here who imported it
 _PROGRAMS: Final = {"tests/server/": "watchword serve", "tests/core/": "pytest"}  # what has to import it for these tests
@@ -583,10 +584,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help="only mutants whose name holds one of these")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="how many at once (default: %(default)s)")
+    parser.add_argument("--every", type=int, default=1, help="of those without a step of their own only every so many")
     arguments = parser.parse_args()
     chosen = [mutant for mutant in mutants() if not arguments.names or any(name in mutant.name for name in arguments.names)]
     if not chosen:
         parser.error("no mutant has such a name")
+    for mutant in chosen:  # all of them, also those that are not tried now: a change that fits nowhere any more is told
+        mutant.change(_source(mutant.file))
+    chosen = [mutant for number, mutant in enumerate(chosen) if number % arguments.every == 0 or _NUMBERED.fullmatch(mutant.name)]
     tests = tuple(dict.fromkeys(test for mutant in chosen for test in mutant.tests))
     escaped = 0
     with tempfile.TemporaryDirectory(prefix="bytecode-") as cache, ThreadPoolExecutor(arguments.jobs) as pool:
