@@ -13,7 +13,7 @@ DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
 Schema = dict[str, Any]
 _MADE_BY_THE_SERVER: Final = ("api", "credential")
-_UNUSED: Final = ("Credential", "JsonValue")  # then
+_UNUSED: Final = ("Credential",)  # then
 
 
 def json_schema(model: type[BaseModel], title: str) -> Schema:
