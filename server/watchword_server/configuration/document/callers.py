@@ -144,7 +144,7 @@ class CallerIdentity(Model):
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
         if (self.email_header is None) == (self.token is None):
-            raise ValueError("write one of `email_header` and `token`")
+            raise ValueError("who the user is stands in one place: write one of `email_header` and `token`")
         return self
 
 
