@@ -111,6 +111,7 @@ def point() -> Iterator[DecisionPoint]:
     asyncio.run_coroutine_threadsafe(point.stop(), loop).result(20)
     loop.call_soon_threadsafe(loop.stop)
     thread.join()
+    loop.close()
 
 
 @pytest.fixture(

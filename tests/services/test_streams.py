@@ -67,3 +67,19 @@ async def test_a_stream_that_proved_nothing_is_told_nothing(world: World, creden
         answer = await stranger.attest(claims=())
         assert isinstance(answer, wire.Rejected)
         assert answer.code == "device_not_active"
+
+
+async def test_the_newer_of_two_streams_stays_also_if_the_older_one_is_slow_to_take_its_answer(
+    world: World, credential: Credential
+) -> None:
+    device = await world.device("laptop-1", credential)
+    async with world.attesting(device) as older:
+        call_of(older).stop_reading()
+        assert isinstance(await older.attest(claims=()), wire.Ack)
+        async with world.attesting(device) as newer:
+            assert isinstance(await newer.attest(claims=()), wire.Ack)
+            call_of(older).read_on()
+            closing = await older.receive_until(wire.Closing)
+            assert isinstance(closing, wire.Closing)
+            assert closing.code == "session_superseded"
+            assert isinstance(await newer.attest(claims=()), wire.Ack)

@@ -321,8 +321,8 @@ class _Stream:
             return
         self._rejections = 0
         self.door.metrics.evidence.labels("accepted").inc()
+        self._proven(accepted.device)  # before the answer leaves: a newer stream of the device may be proven while it does
         yield wire.AttestResponse(ack=self._acknowledge(accepted, action))
-        self._proven(accepted.device)
         current = check_set_revision(checks_of(accepted.device, self.door.rules.current))
         if accepted.evidence.check_set_revision == current:
             self._check_set_sent = current  # known from an earlier stream; a change elsewhere is no news to this device
