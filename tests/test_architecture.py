@@ -20,6 +20,7 @@ ROOMS = {
     "services": {"services", "acting", "configuration", "core", "errors", "events", "ports"},
     "adapters": {"adapters", "acting", "core", "errors", "events", "ports"},
     "revocation_reader": {"revocation_reader", "core", "errors"},
+    "inspection": {"inspection", "core"},
     "doors": {"doors", "acting", "services", "configuration", "core", "errors", "events", "peer", "ports", "adapters.metrics"},
     "transports": {"transports", "doors.status", "errors", "events", "peer"},
     "cli": {
@@ -36,6 +37,7 @@ ROOMS = {
         "adapters.store_sql",
         "rehearsal",
         "importing",
+        "inspection",
         "core",
     },
 }

@@ -32,6 +32,7 @@ _COMMANDS: Final[Mapping[str, str]] = {
     "revisions": "revisions",
     "explain": "explain",
     "expr": "expr",
+    "doctor": "doctor",
     "migrate": "serve",
 }
 

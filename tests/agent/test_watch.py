@@ -231,27 +231,28 @@ async def test_an_event_counts_even_if_nothing_looks_different(tmp_path: Path, m
 
 
 async def test_an_update_while_it_looks_is_no_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It looks at the one file when it is told to watch another: how they differ is no change."""
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
-    looking, updated = threading.Event(), threading.Event()
+    here, there = tmp_path / "a" / "client.pem", tmp_path / "b" / "client.pem"
+    updating, go_on = threading.Event(), threading.Event()
 
     def slow(paths: frozenset[str]) -> View:
-        view = survey(paths)
-        if str(tmp_path / "a" / "client.pem") in paths and threading.current_thread() is not threading.main_thread() and armed:
-            looking.set()
-            updated.wait(PATIENCE_SECONDS)
-        return view
+        if str(there) in paths and not go_on.is_set():
+            updating.set()
+            assert go_on.wait(PATIENCE_SECONDS)
+        return survey(paths)
 
-    armed = False
     monkeypatch.setattr(watch_module, "survey", slow)
-    watched = Watched(tmp_path / "a" / "client.pem")
-    await watched.update(tmp_path / "a" / "client.pem")
-    armed = True
-    async with watched.running():
-        await asyncio.to_thread(looking.wait, PATIENCE_SECONDS)
-        await watched.update(tmp_path / "b" / "client.pem")
-        updated.set()
-        (tmp_path / "b" / "client.pem").write_text("one")
+    async with watching(here) as watched:
+        update = asyncio.create_task(watched.update(there))
+        assert await asyncio.to_thread(updating.wait, PATIENCE_SECONDS)
+        watched.watch._disturbed.set()
+        for _ in range(20):  # turns of the loop, until its look at the old file waits for that at the new one
+            await asyncio.sleep(0)
+        go_on.set()
+        await update
+        there.write_text("one")
         await watched.change()
         assert watched.first_told_of == survey(watched.paths).marks
 

@@ -10,10 +10,10 @@ from services.world import SECRET, USER
 from support.rules import CHECK, HOST, IDENTITY_HEADER, POLICY
 from support.spoofs import OWNED, SPOOFS
 from watchword.envoy import ext_authz_pb2 as wire
+from watchword_server.core.answer_headers import OWNED_HEADERS
 from watchword_server.doors.requests import CLIENT_CREDENTIALS
 from watchword_server.errors import CallerRefusedError
 from watchword_server.peer import Peer
-from watchword_server.services.decisions import OWNED_HEADERS
 
 # ---- An empty CheckResponse means allow to Envoy -----------------------------------------------------------------------
 

@@ -17,11 +17,11 @@ from fuzz.effort import tries
 from services.world import SECRET, USER
 from support.pki import Credential
 from support.rules import HOST, IDENTITY_HEADER
+from watchword_server.core.answer_headers import OWNED_HEADERS
 from watchword_server.doors.ext_authz_http import PREFIX
 from watchword_server.doors.http_authz import HttpAnswer
 from watchword_server.doors.passed_certificates import from_forwarded_client_cert, from_traefik
 from watchword_server.peer import Peer
-from watchword_server.services.decisions import OWNED_HEADERS
 
 Asks = Callable[..., Told]
 

@@ -17,6 +17,7 @@ from watchword_server.cli.refusals import RefusedFile, UnusableFile
 from watchword_server.cli.rule_files import FILE_OR_DIRECTORY, files_of
 from watchword_server.cli.settings_file import CONFIG, language_of
 from watchword_server.cli.trees import print_readings
+from watchword_server.cli.words import counted
 from watchword_server.errors import ConfigurationError
 from watchword_server.rehearsal.checking import findings_in
 from watchword_server.rehearsal.diffing import Differ, Difference
@@ -70,7 +71,7 @@ def check(files: Sequence[Path], *, strict: bool, config: Path | None, as_json: 
         click.echo("\n".join([f"{first} [{finding.weight}: {finding.code}]", *excerpt]))
     warnings = sum(finding.weight is Weight.WARNING for finding in findings)
     what = str(files[0]) if len(files) == 1 else f"{len(files)} files"
-    click.echo(f"{what}: no errors, {_count(warnings, 'warning')}, {_count(len(findings) - warnings, 'note')}", err=True)
+    click.echo(f"{what}: no errors, {counted(warnings, 'warning')}, {counted(len(findings) - warnings, 'note')}", err=True)
     if strict and warnings:
         _exit(1)
 
@@ -127,7 +128,7 @@ def test(files: Sequence[Path], rule_file: Path | None, *, explaining: bool, con
     total = sum(len(file.scenarios) for file in loaded)
     if as_json:
         click.echo(json.dumps({"passed": total - failed, "failed": failed, "scenarios": records}))
-    click.echo(f"{_count(total, 'scenario')}, {failed} failed", err=True)
+    click.echo(f"{counted(total, 'scenario')}, {failed} failed", err=True)
     if failed:
         _exit(1)
 
@@ -210,7 +211,7 @@ def _progress(total: int) -> Iterator[Callable[[int], object]]:
 
 def _print_difference(difference: Difference) -> None:
     for kind, before, after, lines in difference.groups():
-        click.echo(f"{kind}  {_count(lines.total(), 'decision')}  {before} → {after}")
+        click.echo(f"{kind}  {counted(lines.total(), 'decision')}  {before} → {after}")
         for line, count in lines.most_common(_SHOWN_LINES):
             click.echo(f"    {count:>6}  {line}")
         if len(lines) > _SHOWN_LINES:
@@ -218,13 +219,13 @@ def _print_difference(difference: Difference) -> None:
 
 
 def _summary(difference: Difference) -> Iterator[str]:
-    yield f"{_count(difference.decided, 'decision')}: {len(difference.changed)} would change, {difference.unchanged} would not"
+    yield f"{counted(difference.decided, 'decision')}: {len(difference.changed)} would change, {difference.unchanged} would not"
     for why, count in difference.not_told.most_common():
-        yield f"{_count(count, 'decision')} cannot be told: {why}"
+        yield f"{counted(count, 'decision')} cannot be told: {why}"
     if difference.skipped:
-        yield f"{_count(difference.skipped, 'line')} skipped that are no decisions"
+        yield f"{counted(difference.skipped, 'line')} skipped that are no decisions"
     if difference.unreadable:
-        yield f"{_count(difference.unreadable, 'line')} could not be read"
+        yield f"{counted(difference.unreadable, 'line')} could not be read"
 
 
 def _difference_record(difference: Difference) -> dict[str, object]:
@@ -275,7 +276,7 @@ def _statistics(found: Mapping[str, Any]) -> Iterator[str]:
     yield from _counts("entries", found["entries"])
     yield from _counts("hosts of applications", found["hosts"])
     for one in found["gateway"]:
-        yield f"Gateway, {_count(one['rules'], one['filter'] + ' rule')}"
+        yield f"Gateway, {counted(one['rules'], one['filter'] + ' rule')}"
         yield from _counts("  found by", one["indexed"], indent="    ")
         yield f"  run for every request: {len(one['always'])}"
         for rule in one["always"]:
@@ -306,7 +307,3 @@ def _unusable_files() -> Iterator[None]:
 
 def _exit(code: int) -> NoReturn:
     click.get_current_context().exit(code)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -15,6 +15,7 @@ import structlog
 from watchword.envoy import ext_authz_pb2 as wire
 from watchword_server import events
 from watchword_server.adapters.metrics import Metrics
+from watchword_server.core.answer_headers import OWNED_HEADERS, REASON
 from watchword_server.core.model import AccessRequest
 from watchword_server.core.rules import Caller
 from watchword_server.doors.callers import authenticate_caller, note_refused_caller
@@ -29,7 +30,7 @@ from watchword_server.doors.requests import (
 from watchword_server.errors import CallerRefusedError, RequestMalformedError
 from watchword_server.peer import Peer
 from watchword_server.services.auditing import Auditing
-from watchword_server.services.decisions import OWNED_HEADERS, REASON, Answer, Decisions
+from watchword_server.services.decisions import Answer, Decisions
 from watchword_server.services.resolving import Presented
 from watchword_server.services.rules_in_force import RulesInForce
 

@@ -13,6 +13,7 @@ import structlog
 
 from watchword_server import events
 from watchword_server.adapters.metrics import Metrics
+from watchword_server.core.answer_headers import OWNED_HEADERS, REASON
 from watchword_server.core.model import AccessRequest
 from watchword_server.core.rules import Caller
 from watchword_server.doors.callers import SECRET_HEADER, authenticate_caller, note_refused_caller
@@ -21,7 +22,7 @@ from watchword_server.doors.status import http_status
 from watchword_server.errors import CallerRefusedError, RequestMalformedError, WatchwordError
 from watchword_server.peer import Peer
 from watchword_server.services.auditing import Auditing
-from watchword_server.services.decisions import OWNED_HEADERS, REASON, Decisions
+from watchword_server.services.decisions import Decisions
 from watchword_server.services.resolving import Presented
 from watchword_server.services.rules_in_force import RulesInForce
 

@@ -12,6 +12,7 @@ from google.protobuf.struct_pb2 import Struct
 from watchword.v1 import decision_pb2 as wire
 from watchword_server import events
 from watchword_server.adapters.metrics import Metrics
+from watchword_server.core.answer_headers import OWNED_HEADERS, REASON
 from watchword_server.core.model import (
     CheckStanding,
     Decision,
@@ -34,7 +35,7 @@ from watchword_server.doors.requests import (
 from watchword_server.errors import CallerNotAllowedError, CallerRefusedError, ProtocolViolationError, RequestMalformedError
 from watchword_server.peer import Peer
 from watchword_server.services.auditing import Auditing
-from watchword_server.services.decisions import OWNED_HEADERS, REASON, Answer, Decisions
+from watchword_server.services.decisions import Answer, Decisions
 from watchword_server.services.explaining import Explaining
 from watchword_server.services.rules_in_force import RulesInForce
 from watchword_server.services.watching import Watched, Watching

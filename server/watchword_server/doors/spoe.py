@@ -16,6 +16,7 @@ import structlog
 
 from watchword_server import events
 from watchword_server.adapters.metrics import Metrics
+from watchword_server.core.answer_headers import REASON
 from watchword_server.core.model import AccessRequest
 from watchword_server.core.rules import Caller
 from watchword_server.doors.callers import SECRET_HEADER, authenticate_caller, note_refused_caller
@@ -24,7 +25,7 @@ from watchword_server.doors.requests import access_request, as_headers, presente
 from watchword_server.errors import CallerRefusedError, RequestMalformedError, WatchwordError
 from watchword_server.peer import Peer
 from watchword_server.services.auditing import Auditing
-from watchword_server.services.decisions import REASON, Decisions
+from watchword_server.services.decisions import Decisions
 from watchword_server.services.resolving import Presented
 from watchword_server.services.rules_in_force import RulesInForce
 

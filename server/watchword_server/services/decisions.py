@@ -11,6 +11,18 @@ import structlog
 from cachetools import LRUCache
 
 from watchword_server import events
+from watchword_server.core.answer_headers import (
+    ASSERTION,
+    CHECKS,
+    DECISION_ID,
+    DEVICE,
+    EVIDENCE_AGE,
+    EVIDENCE_LEVEL,
+    IDENTIFIED_BY,
+    POLICY,
+    REASON,
+    USER,
+)
 from watchword_server.core.decide import decide
 from watchword_server.core.model import (
     AccessRequest,
@@ -36,28 +48,6 @@ from watchword_server.services.user_identities import UserIdentities
 
 _log = structlog.get_logger(__name__)
 
-DECISION_ID = "x-watchword-decision-id"
-DEVICE = "x-watchword-device"
-IDENTIFIED_BY = "x-watchword-device-identified-by"
-USER = "x-watchword-user"
-POLICY = "x-watchword-policy"
-CHECKS = "x-watchword-checks"
-EVIDENCE_LEVEL = "x-watchword-evidence-level"
-EVIDENCE_AGE = "x-watchword-evidence-age"
-REASON = "x-watchword-reason"
-ASSERTION = "x-watchword-assertion"
-OWNED_HEADERS = (
-    DECISION_ID,
-    DEVICE,
-    IDENTIFIED_BY,
-    USER,
-    POLICY,
-    CHECKS,
-    EVIDENCE_LEVEL,
-    EVIDENCE_AGE,
-    REASON,
-    ASSERTION,
-)
 _EVALUATIONS_BYTES: Final = 16 * 1024 * 1024  # of AuthZEN's questions that are remembered: each may be long, unlike a request
 _EVALUATION_BYTES: Final = 1024  # what one takes besides
 _WEAKEST_FIRST: Final = (EvidenceLevel.REPORTED, EvidenceLevel.SIGNED, EvidenceLevel.PROVEN)
