@@ -10,7 +10,7 @@ from histories.mutants import MUTANTS
 from histories.running import Report, play_all, unnoticed
 
 SOAK = "WATCHWORD_SOAK" in os.environ
-HISTORIES = 1_000_000 if SOAK else 20_000
+HISTORIES = 1_000_000 if SOAK else 10_000
 PROCESSES = 2
 _A_CHUNK = HISTORIES // (PROCESSES * 4)
 _FOR_A_MUTANT = 5_000  # each is noticed by fewer than a thousand
