@@ -23,7 +23,7 @@ from watchword_server.core.certificates import refusal
 from watchword_server.core.facts import REPORTABLE
 from watchword_server.core.gateway import scheme_of
 from watchword_server.core.kinds import client_certificate
-from watchword_server.core.language.gateway import HTTP_FIELDS, IDENTITY_FIELDS, L4_FIELDS, POSTURE_FIELDS
+from watchword_server.core.language.gateway import HTTP_FIELDS, IDENTITY_FIELDS, L4_FIELDS, OWNER_FIELDS, POSTURE_FIELDS
 from watchword_server.core.language.parse import parse
 from watchword_server.core.model import Standing
 from watchword_server.core.rules import LanguageSettings
@@ -92,7 +92,7 @@ def test_the_guide_names_every_field_and_fact_with_its_type() -> None:
             assert name not in types
             types[name], filters[name] = kind, rule_filter
             reported |= {name} if source.startswith("a fact") else set()
-    everywhere = {**IDENTITY_FIELDS, **POSTURE_FIELDS}
+    everywhere = {**IDENTITY_FIELDS, **POSTURE_FIELDS, **OWNER_FIELDS}
     known = {**HTTP_FIELDS, **L4_FIELDS, **everywhere}
     assert types == {name: str(kind) for name, kind in {**known, **REPORTABLE}.items()}
     assert reported == REPORTABLE.keys() - {"net.sni.domains"}  # which is taken and not read

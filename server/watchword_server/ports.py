@@ -178,6 +178,10 @@ class DeviceStore(Protocol):
         """
         ...
 
+    async def set_device_owner(self, device_id: DeviceId, owner: str | None, *, now: Instant) -> int:
+        """Says whose a device is (None: nobody's); returns the revision. Raises `NotFoundError`, `ConflictError` (revoked)."""
+        ...
+
     async def clear_key_clone(self, device_id: DeviceId, *, now: Instant) -> int:
         """Forgets that two machines were seen with the device's key, and its boots; ends its session; returns the revision.
 

@@ -165,6 +165,8 @@ async def _devices(walk: Walk) -> None:
     lost = {"reason": "reported lost"}
     await walk.call("POST", f"{at}/lock", lost, action="device.locked", target="device", device_id=device.device_id)
     await walk.call("POST", f"{at}/unlock", {}, action="device.unlocked", target="device", device_id=device.device_id)
+    hers = {"owner": "ada@corp.example"}
+    await walk.call("PUT", f"{at}/owner", hers, action="device.owner_changed", target="device", device_id=device.device_id)
     await world.house.store._writer.submit(
         lambda transaction: transaction.connection.execute(update(devices_table).values(key_cloned_at=1.0))
     )

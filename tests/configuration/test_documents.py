@@ -38,6 +38,7 @@ SELECTORS: dict[str, dict[str, Any]] = {
     "ip_list": {"id": "office"},
     "geo": {"country_code": "PT"},
     "device_posture": {"integration_uid": "managed"},
+    "device_owner": {},
     "certificate": {},
     "common_name": {"common_name": "x"},
     "service_token": {"token_id": "ci"},

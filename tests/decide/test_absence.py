@@ -43,6 +43,7 @@ from watchword_server.core.model import (
 )
 from watchword_server.core.rules import (
     NO_DEMAND,
+    DeviceOwner,
     EmailDomainIs,
     EmailIs,
     Everyone,
@@ -67,6 +68,7 @@ DEMANDS = [
     EvidenceDemand(EvidenceLevel.SIGNED, 300),
 ]
 Results = dict[str, PostureResult]
+OWNER = "ada@corp.example"
 
 # ---- Rules --------------------------------------------------------------------------------------------------------------
 
@@ -77,6 +79,7 @@ FACTS: list[Selector] = [
     EmailDomainIs("other.example"),
     IpIn(ip_network("192.0.2.0/24")),
     FactIs("geo", "http.src_ip.geo.country", frozenset({b"PT"})),
+    DeviceOwner(),
 ]
 facts = st.sampled_from(FACTS)
 demands = st.sampled_from(DEMANDS)
@@ -136,7 +139,9 @@ def one_of_the_checks(operator: str = "in") -> st.SearchStrategy[str]:
 
 
 matches = st.one_of(one_of_the_checks(), one_of_the_checks("=="))
-passes = matches.map(lambda right: f"any(device_posture.checks.passed[*] {right})")
+passes = st.one_of(
+    matches.map(lambda right: f"any(device_posture.checks.passed[*] {right})"), matches.map(lambda _: "device.owned_by_user")
+)
 fails = matches.map(lambda right: f"any(device_posture.checks.failed[*] {right})")
 does_not_pass = passes.map(lambda text: f"not({text})")
 
@@ -206,7 +211,7 @@ def standing(draw: st.DrawFn) -> Results:
 
 
 def device_with(results: Results) -> ResolvedDevice:
-    return a_device(*results.values())
+    return a_device(*results.values(), owner=OWNER)
 
 
 def worse(results: Results, check: str, how: str) -> ResolvedDevice:
@@ -215,9 +220,9 @@ def worse(results: Results, check: str, how: str) -> ResolvedDevice:
     if how == "lost":
         return NOBODY
     if how == "unproven":
-        return a_device(*results.values(), proven=False)
+        return a_device(*results.values(), owner=OWNER, proven=False)
     if how == "revoked":
-        return a_device(*results.values(), state="revoked")
+        return a_device(*results.values(), owner=OWNER, state="revoked")
     if check not in results or how == "removed":
         return device_with(without)
     before = results[check]
@@ -291,7 +296,7 @@ def test_an_invalid_link_denies_whatever_the_rules(snapshot: RuleSnapshot, reque
 def test_a_device_that_is_not_active_counts_as_none(snapshot: RuleSnapshot, request: AccessRequest, results: Results) -> None:
     absent = decided(request, snapshot, NOBODY)
     for state in (DeviceState.PENDING, DeviceState.REVOKED):
-        inactive = decided(request, snapshot, a_device(*results.values(), state=state.value))
+        inactive = decided(request, snapshot, a_device(*results.values(), owner=OWNER, state=state.value))
         assert inactive.outcome is absent.outcome
 
 

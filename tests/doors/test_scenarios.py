@@ -36,7 +36,13 @@ def can_be_staged(scenario: Scenario) -> bool:
         return True
     ages = {result.age for result in device.results.values()}
     levels = {result.level or device.strength for result in device.results.values() if result.passed}
-    return device.proven and device.state != "pending" and len(ages) == 1 and levels <= {"proven"}
+    return (
+        device.proven
+        and device.binding == "certificate"
+        and device.state != "pending"
+        and len(ages) == 1
+        and levels <= {"proven"}
+    )
 
 
 STAGED: Final = [
@@ -143,6 +149,8 @@ async def stand(world: World, scenario: Scenario, credential: Credential) -> Non
     assert scenario.device is not None
     results = scenario.device.results
     device = await world.device("laptop", credential)
+    if scenario.device.owner is not None:
+        await world.devices.set_owner(DeviceId(device.device_id), scenario.device.owner.casefold())
     async with world.ready(device) as stream:
         assert device.checks is not None
         checks = [check for check in device.checks.checks if check.name in results]

@@ -42,6 +42,7 @@ ROUTES: Final[tuple[tuple[str, str, dict[str, Any] | None, str], ...]] = (  # me
     ("POST", f"/devices/{NOBODY}/approve", {}, "write"),
     ("POST", f"/devices/{NOBODY}/lock", {"reason": "lost"}, "write"),
     ("POST", f"/devices/{NOBODY}/unlock", {}, "write"),
+    ("PUT", f"/devices/{NOBODY}/owner", {"owner": None}, "write"),
     ("POST", f"/devices/{NOBODY}/clear-clone", {}, "write"),
     ("POST", f"/devices/{NOBODY}/attest", {}, "write"),
     ("POST", "/certificates/nobody/crl", {}, "write"),

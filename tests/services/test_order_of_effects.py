@@ -283,6 +283,32 @@ async def test_a_lock_denies_before_its_commit_and_unlocking_only_allows_after_i
     assert (await world.ask(credential)).allowed
 
 
+async def test_evidence_on_its_way_brings_back_no_device_as_it_was_before_the_lock(world: World, credential: Credential) -> None:
+    device = await world.device("laptop-1", credential)
+    await world.attest(device)
+    held = world.hold("commit_evidence")
+    async with world.attesting(device) as stream:
+        attesting = asyncio.create_task(stream.attest())
+        await held.reached()
+        await world.devices.lock(DeviceId(device.device_id), "reported lost")
+        assert (await world.ask(credential)).reason == "device_locked"  # read from the store
+        held.let_go()
+        assert isinstance(await attesting, wire.Ack)
+        assert (await world.ask(credential)).reason == "device_locked"
+
+
+async def test_evidence_between_a_lock_s_commit_and_its_answer_lifts_it_neither(world: World, credential: Credential) -> None:
+    device = await world.device("laptop-1", credential)
+    await world.attest(device)
+    held = world.hold("set_device_lock", after=True)
+    locking = asyncio.create_task(world.devices.lock(DeviceId(device.device_id), "reported lost"))
+    await held.reached()
+    await world.attest(device)
+    held.let_go()
+    await locking
+    assert (await world.ask(credential)).reason == "device_locked"
+
+
 async def test_a_lock_that_the_store_did_not_take_holds_until_it_is_taken_back(world: World, credential: Credential) -> None:
     device = await world.device("laptop-1", credential)
     await world.attest(device)

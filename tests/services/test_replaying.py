@@ -345,6 +345,7 @@ NEEDED_ELSEWHERE: Final = {  # for people, or told by something else
     ("id",), ("decision",), ("reason",), ("rules_revision",), ("rules",), ("checks",), ("reported",), ("errors",),
     ("request", "query_logged"), ("request", "service_token", "name"), ("device", "results", 0, "check_name"),
     ("device", "key_protection"),
+    ("device", "owner"),
 }  # fmt: skip
 NEEDED: Final = [path for path in _paths(_whole()) if path not in NEEDED_ELSEWHERE and path != ("request", "facts", COUNTRY)]
 

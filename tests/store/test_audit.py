@@ -86,8 +86,9 @@ async def test_a_store_of_before_keeps_its_tokens_and_begins_its_log(tmp_path: P
     with closing(sqlite3.connect(database)) as connection, connection:
         for table in ("audit", "revisions", "revision_entries", "posture_log"):
             connection.execute(f"DROP TABLE {table}")
-        for column in ("locked_at", "lock_reason"):
+        for column in ("locked_at", "lock_reason", "owner"):
             connection.execute(f"ALTER TABLE devices DROP COLUMN {column}")
+        connection.execute("ALTER TABLE enrollment_tokens DROP COLUMN owner")
         connection.execute("ALTER TABLE api_tokens DROP COLUMN last_used_at")
         connection.execute("UPDATE alembic_version SET version_num = '0002'")
     migrate(f"sqlite:///{database}")

@@ -23,7 +23,7 @@ from watchword_server.adapters.store_sql.store import SqlStore
 from watchword_server.errors import ConfigurationError, DataDirectoryBusyError, StoreUnavailableError
 
 MIGRATIONS = Path(migrate_module.__file__).parent / "migrations"
-HEAD = "0004"
+HEAD = "0005"
 LATER = f"{int(HEAD) + 1:04}"
 
 _A_LATER_STEP = """
@@ -35,7 +35,7 @@ down_revision = "{head}"
 
 
 def upgrade():
-    op.add_column("devices", sa.Column("owner", sa.Text))
+    op.add_column("devices", sa.Column("asset_tag", sa.Text))
     {more}
 """
 

@@ -202,9 +202,10 @@ def a_device(
     proven: bool = True,
     common_name: str | None = "laptop.corp.example",
     protection: str | None = None,
+    owner: str | None = None,
 ) -> ResolvedDevice:
     key = DeviceKey("key", b"", KeyAlgorithm.ED25519, None if protection is None else KeyProtection(protection))
-    device = Device(DeviceId("dev_1"), key, DeviceState(state), "linux", "laptop", None, 1, NOW)
+    device = Device(DeviceId("dev_1"), key, DeviceState(state), "linux", "laptop", None, 1, NOW, owner=owner)
     return ResolvedDevice(
         Resolution.FOUND,
         "found" if proven else "certificate_not_proven",

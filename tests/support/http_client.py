@@ -96,7 +96,9 @@ class ProxyClient:
     def connect(self) -> ssl.SSLSocket:
         """A TLS connection to the proxy; the certificate, if there is one, is presented."""
         connection = socket.create_connection(("127.0.0.1", self.port), timeout=_TIMEOUT_SECONDS)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # else the request waits 40 ms behind the handshake's end
+        connection.setsockopt(
+            socket.IPPROTO_TCP, socket.TCP_NODELAY, 1
+        )  # else the request waits 40 ms behind the handshake's end
         try:
             return self._context().wrap_socket(connection, server_hostname=self.host)
         except BaseException:

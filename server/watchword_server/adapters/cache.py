@@ -111,6 +111,11 @@ class RevisionedCache(Generic[K, V]):
         if known is not None and known[1] < revision:
             del self._entries[key]
 
+    def drop(self, key: K, revision: int) -> None:
+        """As `forget`, whatever the revision of what is in memory."""
+        self._raise_floor(key, revision)
+        self._entries.pop(key, None)
+
     def forget_all(self, revision: int) -> None:
         """As `forget`, for every key."""
         for key in [*self._loads, *self._entries]:
@@ -254,13 +259,16 @@ class PostureCache:
         if known is None or known[1] >= revision:
             self._postures.forget(device.id, revision)
         else:
-            merged = {**known[0].results, **{result.check_id: result for result in results}}
+            before = known[0]
+            merged = {**before.results, **{result.check_id: result for result in results}}
+            # What operators said of the device is not the commit's to tell: it may have been judged before they did.
+            device = replace(device, lock=before.device.lock, owner=before.device.owner)
             self._postures.put(device.id, DevicePosture(device=device, results=merged, revision=revision), revision)
         self.changed(device.id)
 
     def forget_device(self, device_id: DeviceId, *, revision: int) -> None:
-        """The store changed it in a way that is simpler to read again."""
-        self._postures.forget(device_id, revision)
+        """The store changed it in a way that is simpler to read again; even a later commit in memory is made of what was."""
+        self._postures.drop(device_id, revision)
         self.changed(device_id)
 
     def forget_key(self, key: KeyFingerprint, *, revision: int) -> None:

@@ -12,7 +12,7 @@ from watchword_server.cli.tables import table
 
 @click.group()
 def devices() -> None:
-    """List, approve, lock and revoke devices; clear what was seen of a second machine."""
+    """List, approve, lock and revoke devices; say whose they are; clear what was seen of a second machine."""
 
 
 @devices.command("list")
@@ -30,7 +30,7 @@ def list_devices(data: Path, *, as_json: bool) -> None:
         return
     for device in found:
         device["clones"] = [*(["device key"] if device["key_cloned_at"] else []), *device["certificate_cloned_with"]]
-    of_the_device = ("id", "state", "name", "platform", "serial_number", "key_protection")
+    of_the_device = ("id", "state", "name", "owner", "platform", "serial_number", "key_protection")
     table((*of_the_device, "connected", "last_seen_at", "passed", "lock_reason", "clones"), found)
 
 
@@ -85,6 +85,23 @@ def unlock(device_id: str, data: Path) -> None:
     """
     call(data, "POST", f"/api/v1/devices/{device_id}/unlock", body={})
     click.echo(f"unlocked {device_id}", err=True)
+
+
+@devices.command("set-owner")
+@click.argument("device_id")
+@click.argument("email", required=False)
+@click.option("--nobody", is_flag=True, help="It is nobody's any more.")
+@DATA
+def set_owner(device_id: str, email: str | None, data: Path, *, nobody: bool) -> None:
+    """Say whose a device is, for rules that ask (docs/rules.md).
+
+    \b
+    Example:  watchword devices set-owner dev_0123456789abcdef0123456789abcdef ada@corp.example
+    """
+    if (email is None) is not nobody:
+        raise click.UsageError("name either the owner's EMAIL or --nobody")
+    made = call(data, "PUT", f"/api/v1/devices/{device_id}/owner", body={"owner": email})
+    click.echo(f"{device_id} is {'nobody' if nobody else made['owner']}'s", err=True)
 
 
 @devices.command("clear-clone")

@@ -75,6 +75,7 @@ def _create_credential(data: Path, service: str, expires_seconds: int | None, *,
 @click.option("--approval", is_flag=True, help="Devices wait for `watchword devices approve`.")
 @click.option("--serial-number", help="Only a device with this serial number.")
 @click.option("--platform", type=click.Choice(["linux", "windows", "mac"]), help="Only a device of this platform.")
+@click.option("--owner", metavar="EMAIL", help="The user whose devices these are.")
 @click.option("--device", help="Give this device a new key, instead of enrolling another one.")
 def enroll(
     data: Path,
@@ -84,6 +85,7 @@ def enroll(
     approval: bool,
     serial_number: str | None,
     platform: str | None,
+    owner: str | None,
     device: str | None,
 ) -> None:
     """An enrollment token for agents; the token alone on stdout.
@@ -98,6 +100,7 @@ def enroll(
         "serial_number": serial_number,
         "platform": platform,
         "device_id": device,
+        "owner": owner,
     }
     made = call(data, "POST", "/api/v1/enrollment-tokens", body=body, may_create=True)
     devices = "one device" if made["max_uses"] == 1 else f"{made['max_uses']} devices"
@@ -126,7 +129,7 @@ def list_tokens(data: Path, *, as_json: bool) -> None:
 
 def _row(found: Mapping[str, Any]) -> dict[str, Any]:
     """A token of any kind for the table."""
-    bound = [str(found[name]) for name in ("device_id", "serial_number", "platform") if found.get(name)]
+    bound = [str(found[name]) for name in ("device_id", "serial_number", "platform", "owner") if found.get(name)]
     return {
         "id": found["id"],
         "kind": found["kind"],

@@ -19,6 +19,7 @@ from watchword_server.core.rules import (
     Application,
     CommonNameIs,
     Conditions,
+    DeviceOwner,
     EmailDomainIs,
     EmailInList,
     EmailIs,
@@ -114,6 +115,8 @@ def build_selector(entry: written.Selector) -> Selector:
             return IpInList(list_id)
         case written.DevicePosture(integration_uid=check_id, evidence=evidence):
             return PostureCheckPassed(CheckId(check_id), build_demand(evidence))
+        case written.DeviceOwner():
+            return DeviceOwner()
         case written.Certificate():
             return AnyClientCertificate()
         case written.CommonName(common_name=common_name):

@@ -12,7 +12,7 @@ from watchword_server.core.certificates.names import lower_case
 from watchword_server.core.facts import LOGIN_METHOD
 from watchword_server.core.language.sets import IpRanges
 from watchword_server.core.lists import Matcher
-from watchword_server.core.model import CheckStanding, RuleMatch, Standing
+from watchword_server.core.model import CheckStanding, ResolutionStrength, RuleMatch, Standing
 from watchword_server.core.posture import stricter
 from watchword_server.core.rules import (
     NO_DEMAND,
@@ -20,6 +20,7 @@ from watchword_server.core.rules import (
     AnyServiceToken,
     CommonNameIs,
     Conditions,
+    DeviceOwner,
     EmailDomainIs,
     EmailInList,
     EmailIs,
@@ -37,7 +38,7 @@ from watchword_server.core.rules import (
     Selector,
     ServiceTokenIs,
 )
-from watchword_server.core.scene import Scene
+from watchword_server.core.scene import Scene, owned_by_user
 
 Truth = bool | None  # None: unknown
 Condition = Callable[[Scene], Truth]
@@ -166,6 +167,8 @@ class Compiler:
                 return _address(self._matcher(list_id))
             case PostureCheckPassed():
                 return _check(selector, stricter(self._demand, selector.demand))
+            case DeviceOwner():
+                return _owner(self._demand.binding)
             case AnyClientCertificate():
                 return _certificate
             case CommonNameIs(common_name):
@@ -275,6 +278,11 @@ def _check(selector: PostureCheckPassed, demand: EvidenceDemand) -> Condition:
         return True if standing is passed else False if standing is failed else None
 
     return truth
+
+
+def _owner(binding: ResolutionStrength) -> Condition:
+    """By a weaker link than demanded nothing is known of the device's owner."""
+    return lambda scene: None if scene.device.strength < binding else owned_by_user(scene)
 
 
 def _certificate(scene: Scene) -> Truth:

@@ -40,6 +40,7 @@ class Action(StrEnum):
     DEVICE_REVOKED = "device.revoked"
     DEVICE_LOCKED = "device.locked"
     DEVICE_UNLOCKED = "device.unlocked"
+    DEVICE_OWNER_CHANGED = "device.owner_changed"
     DEVICE_CLONE_CLEARED = "device.clone_cleared"
     DEVICE_ATTEST_ASKED = "device.attest_asked"
     DEVICE_LEFT = "device.left"

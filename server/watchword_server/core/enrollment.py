@@ -24,6 +24,7 @@ class EnrollmentToken:
     serial_number: str | None = None
     platform: str | None = None
     device_id: DeviceId | None = None  # re-enrolls this device with a new key
+    owner: str | None = None  # of the devices that it enrolls
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,7 @@ class EnrollmentPlan:
     action: EnrollmentAction
     device_id: DeviceId
     state: DeviceState
+    owner: str | None = None  # None: as it is
 
 
 def normal_serial_number(text: str) -> str | None:
@@ -107,11 +109,11 @@ def plan_enrollment(
         if _is_taken(device_with_serial) and device_with_serial.id != bound_device.id:
             raise EnrollmentRefusedError("serial_number_taken")
         state = DeviceState.PENDING if token.needs_approval else bound_device.state
-        return EnrollmentPlan(EnrollmentAction.REPLACE_KEY, bound_device.id, state)
+        return EnrollmentPlan(EnrollmentAction.REPLACE_KEY, bound_device.id, state, token.owner)
     if _is_taken(device_with_serial) and not token.needs_approval:  # (8) a new key never takes over a serial number
         raise EnrollmentRefusedError("serial_number_taken")
     state = DeviceState.PENDING if token.needs_approval else DeviceState.ACTIVE
-    return EnrollmentPlan(EnrollmentAction.CREATE, enrollment.new_device_id, state)
+    return EnrollmentPlan(EnrollmentAction.CREATE, enrollment.new_device_id, state, token.owner)
 
 
 def _is_taken(device: Device | None) -> TypeGuard[Device]:

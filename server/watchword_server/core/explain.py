@@ -33,6 +33,7 @@ from watchword_server.core.rules import (
     AnyClientCertificate,
     CommonNameIs,
     Conditions,
+    DeviceOwner,
     EmailDomainIs,
     EmailInList,
     EmailIs,
@@ -48,7 +49,7 @@ from watchword_server.core.rules import (
     Selector,
     ServiceTokenIs,
 )
-from watchword_server.core.scene import EvaluationScene, Scene, posture_keys
+from watchword_server.core.scene import EvaluationScene, Scene, owner_of, posture_keys
 from watchword_server.core.snapshot import RuleSnapshot
 from watchword_server.core.times import rfc3339
 
@@ -237,6 +238,8 @@ class _Path:
                 expected = rules.service_tokens[token_id].name if token_id in rules.service_tokens else token_id
                 received = "one that was refused" if scene.request.service_token_refused else scene.request.service_token_id
                 return "service_token", {"expected": expected, "received": received}
+            case DeviceOwner():
+                return "device_owner", {"expected": owner_of(scene), "received": email}
             case AnyClientCertificate():
                 return "certificate", {"received": None if scene.device.certificate is None else scene.device.certificate.hex()}
             case CommonNameIs(expected):

@@ -100,6 +100,7 @@ class Device:
 
     `boots` are the newest at the end (core/boots.py); `key_cloned_at` is when two machines were seen with its key; None: never.
     `pending_key` becomes its key with the first evidence it signs before `pending_until`; both None: there is none.
+    `owner` is the email address, case-folded, of the user whose it is; None: nobody's, or not told.
     """
 
     id: DeviceId
@@ -116,6 +117,7 @@ class Device:
     pending_key: DeviceKey | None = None
     pending_until: Instant | None = None
     lock: Lock | None = None
+    owner: str | None = None
 
 
 # ---- Checks (in the Cloudflare API: device posture rules) ----------------------------------------------------------------

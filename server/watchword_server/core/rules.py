@@ -93,6 +93,11 @@ class PostureCheckPassed:
 
 
 @dataclass(frozen=True, slots=True)
+class DeviceOwner:
+    """The user of the request is the owner of its device. Ours: Cloudflare has no such selector."""
+
+
+@dataclass(frozen=True, slots=True)
 class AnyClientCertificate:
     """A client certificate on the TLS connection that one of the uploaded CAs issued, valid now. In the API: `certificate`."""
 
@@ -158,6 +163,7 @@ Selector = (
     | IpIn
     | IpInList
     | PostureCheckPassed
+    | DeviceOwner
     | AnyClientCertificate
     | CommonNameIs
     | ServiceTokenIs

@@ -162,6 +162,25 @@ def _email(scene: Scene) -> bytes | None:
     return None if identity is None else identity.email.encode()
 
 
+def owner_of(scene: Scene) -> str | None:
+    """The email address of the user whose device this is; None: not known, or of a device that does not count."""
+    posture = scene.device.posture
+    if posture is None or posture.device.state is not _ACTIVE or not scene.device.proven:
+        return None
+    return posture.device.owner
+
+
+def owned_by_user(scene: Scene) -> bool | None:
+    """Whether the user of the request is the owner of its device; None where either is not known."""
+    owner, identity = owner_of(scene), scene.request.identity
+    return None if owner is None or identity is None else identity.email == owner
+
+
+def _owner_email(scene: Scene) -> bytes | None:
+    owner = owner_of(scene)
+    return None if owner is None else owner.encode()
+
+
 def _port(scene: Scene) -> int | None:
     request = scene.request
     return _PORTS.get(request.scheme) if request.port is None else request.port
@@ -205,6 +224,8 @@ _FIELDS: Final[Mapping[Hashable, Callable[[Scene], Value | None]]] = {
     "net.src.geo.country": _or_country("net.src.geo.country", COUNTRY),
     "net.src.geo.continent": _or_country("net.src.geo.continent", "http.src_ip.geo.continent"),
     "identity.email": _email,
+    "device.owner.email": _owner_email,
+    "device.owned_by_user": owned_by_user,
     "identity.groups.id": _of_groups(b"id"),
     "identity.groups.name": _of_groups(b"name"),
     "identity.groups.email": _of_groups(b"email"),

@@ -83,6 +83,7 @@ def _of_policy(
             )
             yield Finding(Code.EVERYONE, Problem((*path, "include", everyone), message))
     asked = {check.integration_uid for _, check in _posture(path, policy, groups)}
+    asked |= {each.kind for each in (*policy.include, *policy.require, *policy.exclude) if each.kind == "device_owner"}
     yield from evidence_findings((*path, "evidence"), policy.evidence, asked, schedules)
 
 

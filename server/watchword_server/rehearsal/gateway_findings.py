@@ -20,7 +20,7 @@ from watchword_server.core.language.analysis import (
     required_values,
     walk,
 )
-from watchword_server.core.language.gateway import AUTHZEN_PROPERTIES
+from watchword_server.core.language.gateway import AUTHZEN_PROPERTIES, OWNER_FIELDS
 from watchword_server.core.language.parse import Expression
 from watchword_server.core.rules import GatewayAction, GatewayFilter, LanguageSettings
 from watchword_server.core.rules import GatewayRule as CoreRule
@@ -31,7 +31,7 @@ from watchword_server.rehearsal.findings import Code, Finding
 FAILED: Final = "device_posture.checks.failed"
 # What a request or an evaluation may come without; everything else each has.
 MAY_BE_ABSENT: Final = frozenset({
-    *REPORTABLE, *POSTURE_FIELDS, *AUTHZEN_PROPERTIES, "http.conn.src_ip", "net.src.ip",
+    *REPORTABLE, *POSTURE_FIELDS, *OWNER_FIELDS, *AUTHZEN_PROPERTIES, "http.conn.src_ip", "net.src.ip",
     "identity.email", "identity.groups.id", "identity.groups.name", "identity.groups.email",
 })  # fmt: skip
 _HOSTS: Final = frozenset({"http.request.host", "http.request.domains", "net.sni.host", "net.sni.domains"})

@@ -122,7 +122,8 @@ def _device(scenario: Scenario, rules: RuleSet, *, now: Instant) -> ResolvedDevi
         )
     protection = None if device.key_protection is None else KeyProtection(device.key_protection)
     key = replace(_NO_KEY, protection=protection)
-    found = Device(DeviceId(device.id), key, DeviceState(device.state), "linux", device.id, None, 1, now)
+    owner = None if device.owner is None else device.owner.casefold()
+    found = Device(DeviceId(device.id), key, DeviceState(device.state), "linux", device.id, None, 1, now, owner=owner)
     strength = ResolutionStrength[device.binding.upper()]
     live = found.state is DeviceState.ACTIVE and device.proven
     return ResolvedDevice(

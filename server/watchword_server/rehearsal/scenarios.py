@@ -139,7 +139,8 @@ def _token(value: object) -> object:
 class Device(Model):
     """The device of the request. `strength` is how well its results are known, `binding` how the request is bound to it.
 
-    `proven: false`: by a certificate that it does not prove any more. `key_protection`: what its agent claims of its own key.
+    `proven: false`: by a certificate that it does not prove any more.
+    `key_protection`: what its agent claims of its own key. `owner`: the email address of the user whose it is.
     """
 
     id: Annotated[str, Field(min_length=1, max_length=200)]
@@ -147,6 +148,7 @@ class Device(Model):
     binding: Annotated[Binding, one_of(*get_args(Binding))] = "certificate"
     state: Annotated[Literal["active", "pending", "revoked"], one_of("active", "pending", "revoked")] = "active"
     proven: bool = True
+    owner: _Text | None = None
     key_protection: Annotated[str, one_of(*KeyProtection)] | None = None
     results: dict[str, Result] = Field(default_factory=dict)
 

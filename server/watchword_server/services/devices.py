@@ -1,4 +1,4 @@
-"""Operators' acts on devices: approve, revoke, lock, clear what was seen of a second machine."""
+"""Operators' acts on devices: approve, revoke, lock, say whose one is, clear what was seen of a second machine."""
 
 import asyncio
 from collections.abc import Sequence
@@ -93,6 +93,12 @@ class Devices:
             self.memory.release_lock(device_id)
             self.memory.forget_device(device_id, revision=revision)
         _log.info(events.DEVICE_UNLOCKED, device_id=device_id)
+
+    async def set_owner(self, device_id: DeviceId, owner: str | None) -> None:
+        """Says whose a device is; None: nobody's. Raises `NotFoundError`, `ConflictError` (revoked)."""
+        revision = await self.store.set_device_owner(device_id, owner, now=self.clock.now())
+        self.memory.forget_device(device_id, revision=revision)
+        _log.info(events.DEVICE_OWNER_CHANGED, device_id=device_id, owner=owner)
 
     async def clear_key_clone(self, device_id: DeviceId) -> None:
         """Forgets that two machines were seen with the device's key: its claims are judged again, its stream is to begin anew.

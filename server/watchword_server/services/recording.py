@@ -112,6 +112,7 @@ def _device_record(recent: Recent) -> dict[str, object]:
         "id": None if known is None else known.id,
         "name": None if known is None else known.hostname,
         "serial_number": None if known is None else known.serial_number,
+        "owner": None if known is None else known.owner,
         "platform": None if known is None else known.platform,
         "state": None if known is None else known.state.value,
         "key_protection": None if known is None else known.key.protection,

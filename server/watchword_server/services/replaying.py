@@ -134,6 +134,7 @@ class _Device(_Part):
     platform: str | None
     state: Annotated[DeviceState, _Lax] | None
     key_protection: Annotated[KeyProtection, _Lax] | None = None  # earlier versions knew nothing of it
+    owner: str | None = None  # nor of this
     proven: bool
     others: list[DeviceId]
     results: list[_Result]
@@ -217,6 +218,7 @@ def _posture(device: _Device) -> DevicePosture | None:
         serial_number=device.serial_number,
         epoch=0,
         enrolled_at=_NEVER,
+        owner=device.owner,
     )
     return DevicePosture(known, {result.check_id: _result(result) for result in device.results}, revision=0)
 

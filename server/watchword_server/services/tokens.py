@@ -31,6 +31,7 @@ class Tokens:
         serial_number: str | None,
         platform: str | None,
         device_id: DeviceId | None,
+        owner: str | None = None,
     ) -> tuple[EnrollmentToken, str]:
         """A token and its text, `ww1.<id>.<secret>`. Raises `NotFoundError` for an unknown device."""
         token_id, secret = self._fresh()
@@ -46,6 +47,7 @@ class Tokens:
             serial_number=None if serial_number is None else normal_serial_number(serial_number),
             platform=platform,
             device_id=device_id,
+            owner=owner,
         )
         await self.store.add_enrollment_token(token)
         _log.info(events.TOKEN_CREATED, token_id=token_id, kind="enrollment", max_uses=max_uses)

@@ -109,6 +109,22 @@ def set_lock(transaction: WriteTransaction, device_id: DeviceId, reason: str | N
     return revision
 
 
+def set_owner(transaction: WriteTransaction, device_id: DeviceId, owner: str | None, *, now: Instant) -> int:
+    """Whose the device is; None: nobody's. Saying the same again is no change, and none is recorded."""
+    device = find(transaction.connection, device_id)
+    if device is None:
+        raise NotFoundError(f"no device `{device_id}`")
+    if device.state is DeviceState.REVOKED:
+        raise ConflictError(f"device `{device_id}` is revoked, which is final: whose it was stays as it is")
+    if device.owner == owner:
+        return revision(transaction.connection)
+    transaction.connection.execute(update(devices).where(devices.c.id == device_id).values(owner=owner))
+    changed = transaction.changed(ChangeKind.DEVICE, device_id, at=now)
+    details = {"owner": owner, "owner_before": device.owner}
+    transaction.recorded(Action.DEVICE_OWNER_CHANGED, _target(device), at=now, details=details)
+    return changed
+
+
 def clear_key_clone(transaction: WriteTransaction, device_id: DeviceId, *, now: Instant) -> int:
     """Forgets what was seen of a second machine. The epoch goes up: what is being committed now was judged with it."""
     device = find(transaction.connection, device_id)
@@ -147,6 +163,7 @@ def device_from_row(row: Row[Any]) -> Device:
         pending_key=_pending_key(row),
         pending_until=None if row.pending_until is None else Instant(row.pending_until),
         lock=None if row.locked_at is None else Lock(Instant(row.locked_at), row.lock_reason),
+        owner=row.owner,
     )
 
 

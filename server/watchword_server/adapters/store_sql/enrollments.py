@@ -68,6 +68,7 @@ def _record(transaction: WriteTransaction, plan: EnrollmentPlan, enrollment: Pro
             "platform": inventory.platform,
             "serial_number": inventory.serial_number,
             "key_id": enrollment.key.key_id,
+            **({} if plan.owner is None else {"owner": plan.owner}),
         },
     )
 
@@ -111,6 +112,7 @@ def _create(connection: Connection, plan: EnrollmentPlan, enrollment: ProvenEnro
             serial_number=enrollment.inventory.serial_number,
             epoch=0,
             enrolled_at=now,
+            owner=plan.owner,
         )
     )
 
@@ -121,7 +123,7 @@ def _replace_key(transaction: WriteTransaction, plan: EnrollmentPlan, enrollment
     The epoch goes up: a session of the old key that is in the middle of a commit must not get through after this.
     """
     inventory = enrollment.inventory
-    known = {"hostname": inventory.hostname, "serial_number": inventory.serial_number}
+    known = {"hostname": inventory.hostname, "serial_number": inventory.serial_number, "owner": plan.owner}
     transaction.connection.execute(
         update(devices)
         .where(devices.c.id == plan.device_id)

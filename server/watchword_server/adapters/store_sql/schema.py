@@ -92,6 +92,7 @@ devices: Final = Table(
     Column("pending_until", Double),
     Column("locked_at", Double),  # with the next, or NULL as it is
     Column("lock_reason", Text),
+    Column("owner", Text),  # an email address, case-folded
     UniqueConstraint("key_id"),
     Index("ix_devices_serial_number", "serial_number"),
     Index("uq_devices_pending_key_id", "pending_key_id", unique=True),
@@ -118,6 +119,7 @@ enrollment_tokens: Final = Table(
     Column("serial_number", Text),
     Column("platform", Text),
     Column("device_id", Text, ForeignKey("devices.id")),
+    Column("owner", Text),  # of the devices that it enrolls
     CheckConstraint("uses <= max_uses", name="uses"),
 )
 

@@ -186,6 +186,10 @@ class SqlStore(DeviceStore, RuleStore, RevocationStore, TokenStore, AuditStore):
         """See `DeviceStore`."""
         return await self._writer.submit(partial(devices.set_lock, device_id=device_id, reason=reason, now=now))
 
+    async def set_device_owner(self, device_id: DeviceId, owner: str | None, *, now: Instant) -> int:
+        """See `DeviceStore`."""
+        return await self._writer.submit(partial(devices.set_owner, device_id=device_id, owner=owner, now=now))
+
     async def clear_key_clone(self, device_id: DeviceId, *, now: Instant) -> int:
         """See `DeviceStore`."""
         return await self._writer.submit(partial(devices.clear_key_clone, device_id=device_id, now=now))

@@ -38,10 +38,11 @@ def add_enrollment_token(transaction: WriteTransaction, token: EnrollmentToken) 
             serial_number=token.serial_number,
             platform=token.platform,
             device_id=token.device_id,
+            owner=token.owner,
         )
     )
     transaction.changed(ChangeKind.ENROLLMENT_TOKEN, token.id, at=token.created_at)
-    bound: dict[str, Detail] = {"serial_number": token.serial_number, "platform": token.platform, "device_id": token.device_id}
+    bound: dict[str, Detail] = {name: getattr(token, name) for name in ("serial_number", "platform", "device_id", "owner")}
     transaction.recorded(
         Action.ENROLLMENT_TOKEN_CREATED,
         Target("enrollment_token", token.id),
@@ -139,6 +140,7 @@ def _enrollment_token(row: Row[Any]) -> EnrollmentToken:
         serial_number=row.serial_number,
         platform=row.platform,
         device_id=None if row.device_id is None else DeviceId(row.device_id),
+        owner=row.owner,
     )
 
 

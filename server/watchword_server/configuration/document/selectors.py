@@ -172,6 +172,10 @@ class DevicePosture(Model):
     evidence: Evidence | None = None
 
 
+class DeviceOwner(Model):
+    """The user is the owner of the device. Ours: Cloudflare has no such selector."""
+
+
 class Certificate(Model):
     """Any valid client certificate on the connection to the proxy."""
 
@@ -247,6 +251,7 @@ class Selector(Model):
     ip_list: IpList | None = None
     geo: Geo | None = None
     device_posture: DevicePosture | None = None
+    device_owner: DeviceOwner | None = None
     certificate: Certificate | None = None
     common_name: CommonName | None = None
     service_token: ServiceToken | None = None
@@ -311,7 +316,7 @@ def _keys_by_name() -> dict[str, str]:
 
 ABOUT_THE_USER = frozenset({
     "email", "email_domain", "email_list", "login_method", "auth_method", "auth_context", "azureAD", "okta", "gsuite",
-    "github-organization", "saml", "oidc", "external_evaluation", "user_risk_score", "cloudflare_account_member",
+    "github-organization", "saml", "oidc", "external_evaluation", "user_risk_score", "cloudflare_account_member", "device_owner",
 })  # fmt: skip
 ABOUT_THE_DEVICE = frozenset({"device_posture"})
 SERVICE_TOKENS = frozenset({"service_token", "any_valid_service_token"})

@@ -30,6 +30,7 @@ IDENTITY_FIELDS: Final = _fields(
 )
 MEMBERS: Final = {"identity.groups": frozenset({"id", "name", "email"})}
 POSTURE_FIELDS: Final = _fields((_STRINGS, "device_posture.checks.passed device_posture.checks.failed"))
+OWNER_FIELDS: Final = _fields((BYTES, "device.owner.email"), (BOOL, "device.owned_by_user"))  # ours: Cloudflare has no owners
 HTTP_FIELDS: Final = _fields(
     (BYTES, "http.request.host http.request.method http.request.uri http.request.uri.path http.request.uri.query"),
     (BYTES, "http.request.uri.path_and_query http.download.mime http.upload.mime http.body_phase http.conn.vnet_id"),
@@ -88,7 +89,9 @@ _ELSEWHERE: Final = {
     + ": write a rule of its own for it"
     for fields in _TRAFFIC.values()
     for name in fields
-} | dict.fromkeys(POSTURE_FIELDS, "is no field of `filters: [dns]`: a DNS query comes from no device that could be asked")
+} | dict.fromkeys(
+    [*POSTURE_FIELDS, *OWNER_FIELDS], "is no field of `filters: [dns]`: a DNS query comes from no device that could be asked"
+)
 
 
 @lru_cache(maxsize=64)
@@ -102,7 +105,7 @@ def gateway_scheme(filter: str, part: Part, limits: Limits, missing_not_equal: b
         raise ValueError(f"`{filter}` is no filter: known are {', '.join(_TRAFFIC)}")
     if part not in get_args(Part):
         raise ValueError(f"`{part}` is no part of a rule: known are {', '.join(get_args(Part))}")
-    posture = {} if filter == "dns" else POSTURE_FIELDS
+    posture = {} if filter == "dns" else {**POSTURE_FIELDS, **OWNER_FIELDS}
     fields = {**_TRAFFIC[filter], **IDENTITY_FIELDS, **posture}
     return Scheme(
         fields,

@@ -11,7 +11,7 @@ from watchword_server.core.audit import Action, Target
 from watchword_server.core.model import Check, DeviceId, DevicePosture, DeviceState, Instant, KeyFingerprint, PostureResult
 from watchword_server.core.times import rfc3339
 from watchword_server.doors.operators.authentication import Authentication
-from watchword_server.doors.operators.queries import Limit, Text
+from watchword_server.doors.operators.queries import Email, Limit, Text
 from watchword_server.errors import NotFoundError
 from watchword_server.ports import Clock, DeviceStore
 from watchword_server.services.auditing import Auditing
@@ -27,6 +27,14 @@ class LockRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     reason: Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]+$")]
+
+
+class OwnerRequest(BaseModel):
+    """`owner` is the user's email address, as proxies tell it; null: nobody's."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    owner: Email | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +57,7 @@ class DeviceRoutes:
         router.add_api_route("/devices/{device_id}/approve", self.approve, methods=["POST"], dependencies=[write])
         router.add_api_route("/devices/{device_id}/lock", self.lock, methods=["POST"], dependencies=[write])
         router.add_api_route("/devices/{device_id}/unlock", self.unlock, methods=["POST"], dependencies=[write])
+        router.add_api_route("/devices/{device_id}/owner", self.set_owner, methods=["PUT"], dependencies=[write])
         router.add_api_route("/devices/{device_id}/clear-clone", self.clear_clone, methods=["POST"], dependencies=[write])
         router.add_api_route("/devices/{device_id}/attest", self.attest, methods=["POST"], dependencies=[write])
         router.add_api_route("/results", self.results, methods=["GET"], dependencies=[read])
@@ -81,6 +90,11 @@ class DeviceRoutes:
         """Lets what a device proves count again."""
         await self.devices.unlock(DeviceId(device_id))
         return {"id": device_id, "lock_reason": None}
+
+    async def set_owner(self, device_id: str, body: OwnerRequest) -> dict[str, object]:
+        """Says whose a device is."""
+        await self.devices.set_owner(DeviceId(device_id), body.owner)
+        return {"id": device_id, "owner": body.owner}
 
     async def clear_clone(self, device_id: str) -> dict[str, object]:
         """Forgets that two machines were seen with its key."""
@@ -138,6 +152,7 @@ class DeviceRoutes:
             "name": device.hostname,
             "platform": device.platform,
             "serial_number": device.serial_number,
+            "owner": device.owner,
             "key_id": device.key.key_id,
             "key_algorithm": device.key.algorithm.value,
             "key_protection": device.key.protection,

@@ -1,16 +1,20 @@
-"""What the lists of `/api/v1` take in their queries."""
+"""What routes of `/api/v1` take in their queries and bodies."""
 
 import datetime as dt
 from typing import Annotated, Final
 
 from fastapi import Query
+from pydantic import AfterValidator, Field
 
+from watchword_server.configuration.document.values import email_address
 from watchword_server.core.model import Instant
 
 Number = Annotated[int | None, Query(ge=0, le=(1 << 62))]
 Limit = Annotated[int, Query(ge=1, le=1000)]
 Text = Annotated[str | None, Query(min_length=1, max_length=255)]
 Time = Annotated[dt.datetime | None, Query()]
+# Case-folded, as the users of requests are.
+Email = Annotated[str, Field(max_length=320), AfterValidator(email_address), AfterValidator(str.casefold)]
 
 _FIRST: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 

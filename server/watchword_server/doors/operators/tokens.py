@@ -13,6 +13,7 @@ from watchword_server.core.enrollment import normal_serial_number
 from watchword_server.core.model import DeviceId
 from watchword_server.core.times import rfc3339
 from watchword_server.doors.operators.authentication import Authentication
+from watchword_server.doors.operators.queries import Email
 from watchword_server.ports import Clock, TokenStore
 from watchword_server.services.rules_in_force import RulesInForce
 from watchword_server.services.service_tokens import ServiceTokens
@@ -40,6 +41,7 @@ class EnrollmentTokenRequest(_Body):
     serial_number: Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_serial_number)] | None = None
     platform: str | None = Field(None, pattern="^(linux|windows|mac)$")
     device_id: str | None = Field(None, min_length=1, max_length=128)
+    owner: Email | None = None
 
 
 class ApiTokenRequest(_Body):
@@ -88,6 +90,7 @@ class TokenRoutes:
             max_uses=body.max_uses,
             expires_in_seconds=body.expires_in_seconds,
             needs_approval=body.needs_approval,
+            owner=body.owner,
             serial_number=body.serial_number,
             platform=body.platform,
             device_id=None if body.device_id is None else DeviceId(body.device_id),
@@ -107,6 +110,7 @@ class TokenRoutes:
                     "expired": self.clock.now() >= token.expires_at,
                     "needs_approval": token.needs_approval,
                     "serial_number": token.serial_number,
+                    "owner": token.owner,
                     "platform": token.platform,
                     "device_id": token.device_id,
                 }
