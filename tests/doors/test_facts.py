@@ -16,12 +16,15 @@ from doors.stage import (
     MUTE_SECRET,
     OBSERVER_SECRET,
     REPORTER_SECRET,
+    SECRET_HEADER,
     Ask,
     Stage,
     Told,
+    check_request,
 )
 from services.world import SECRET, USER
 from watchword_server.core.facts import COUNTRY, DERIVED, GROUPS, LOGIN_METHOD, REPORTABLE, SAML_ATTRIBUTES
+from watchword_server.peer import Peer
 from watchword_server.services.facts import fact_value
 
 PORTUGAL = {COUNTRY: "PT"}
@@ -169,3 +172,38 @@ def test_whatever_is_reported_is_recorded_as_it_was_or_malformed(stage: Stage, f
 def test_a_user_s_facts_say_nothing_about_who_the_user_is(stage: Stage, door: Callable[[Ask], Told]) -> None:
     told = door(ask({**PIN}, host=LOGIN_HOST))
     assert stage.record(told)["user_email"] == USER
+
+
+# ---- What a route of Envoy's says ----------------------------------------------------------------------------------------
+
+
+def of_a_route(stage: Stage, extensions: Mapping[str, str], asked: Ask) -> Told:
+    request = check_request(asked)
+    request.attributes.context_extensions.update(extensions)
+    return stage.check(request, Peer("127.0.0.1", metadata={SECRET_HEADER: tuple(asked.secrets)}))
+
+
+def test_a_route_reports_facts_by_their_names_and_others_are_for_others(stage: Stage) -> None:
+    asked = Ask(host=COUNTRY_HOST, secrets=(REPORTER_SECRET,))
+    told = of_a_route(stage, {COUNTRY: "PT", "access.private_app": "true", "virtual_host": "{"}, asked)
+    assert told.allowed
+    assert stage.record(told)["request"]["facts"] == {COUNTRY: "PT", "access.private_app": True}
+    assert of_a_route(stage, {COUNTRY: "ES"}, asked).reason == "no_policy_matched"
+    assert of_a_route(stage, {}, asked).reason == "fact_unknown"
+
+
+def test_a_route_reports_for_a_caller_that_may(stage: Stage) -> None:
+    for secret in (SECRET, MUTE_SECRET):
+        told = of_a_route(stage, {COUNTRY: "PT", "access.private_app": "nonsense"}, Ask(host=COUNTRY_HOST, secrets=(secret,)))
+        assert (told.allowed, told.reason) == (False, "fact_unknown")
+        assert stage.record(told)["request"]["facts"] == {}
+    told = of_a_route(stage, {LOGIN_METHOD: "onetimepin", COUNTRY: "PT"}, Ask(host=LOGIN_HOST, secrets=(OBSERVER_SECRET,)))
+    assert (told.allowed, told.reason) == (False, "fact_unknown")
+    assert stage.record(told)["request"]["facts"] == PORTUGAL
+
+
+def test_a_route_that_is_contradicted_or_makes_no_sense_denies(stage: Stage) -> None:
+    assert of_a_route(stage, {COUNTRY: "PT"}, ask(PORTUGAL)).allowed
+    assert of_a_route(stage, {COUNTRY: "PT"}, ask({COUNTRY: "ES"})).reason == "request_malformed"
+    for value in ("nonsense", '"true"', "1", "{" * 20_000, "null", ""):
+        assert of_a_route(stage, {"access.private_app": value}, ask(PORTUGAL)).reason == "request_malformed"

@@ -1,10 +1,13 @@
 """What Envoy, as shipped, asks and does with an answer; a stand-in answers. With the real server: `test_decisions.py`."""
 
+import re
+import textwrap
 import time
 from collections.abc import Iterator
 
 import pytest
 
+from support.deploy import DEPLOY
 from support.doors import ALLOW, DENY, Answer, EnvoyDoor
 from support.http_client import ProxyClient, read_response
 from support.pki import Credential, Pki, root_authority
@@ -203,3 +206,21 @@ def test_every_request_of_a_connection_is_decided_anew(client: ProxyClient, door
             connection.sendall(client.encode("/", (keep,)))
             statuses.append(read_response(connection).status)
     assert statuses == [200, 403, 200]
+
+
+def test_a_route_s_own_facts_arrive_and_none_that_a_client_wrote(
+    pki: Pki, application: Upstream, credential: Credential, shared_door: EnvoyDoor, door: EnvoyDoor
+) -> None:
+    page = (DEPLOY.parent / "docs/proxies.md").read_text()
+    [snippet] = re.findall(r"```text\n(typed_per_filter_config:.*?)```", page, re.DOTALL)
+
+    def edited(text: str) -> str:
+        route = re.search(r"^( +)route: { cluster: application }\n", text, re.MULTILINE)
+        assert route is not None
+        return text.replace(route[0], route[0] + textwrap.indent(snippet, route[1]))
+
+    setup = ProxySetup(decisions=shared_door.address, application=application.address, pki=pki)
+    with envoy(setup, edited=edited) as proxy:
+        assert proxy.client().with_credential(credential).get("/", ("net.vnet_id", "elsewhere")).status == 200
+    (asked,) = door.asked
+    assert asked.request.attributes.context_extensions == {"net.vnet_id": "production", "access.private_app": "true"}

@@ -9,7 +9,7 @@ import contextlib
 import hashlib
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -50,9 +50,9 @@ class RunningProxy:
 
 
 @contextlib.contextmanager
-def envoy(setup: ProxySetup) -> Iterator[RunningProxy]:
-    """Real Envoy with `deploy/envoy/envoy.yaml`."""
-    with _envoy(setup, "envoy.yaml", "127.0.0.1:7402") as proxy:
+def envoy(setup: ProxySetup, *, edited: Callable[[str], str] = str) -> Iterator[RunningProxy]:
+    """Real Envoy with `deploy/envoy/envoy.yaml`; `edited` adds what the documentation tells readers to add."""
+    with _envoy(setup, "envoy.yaml", "127.0.0.1:7402", edited=edited) as proxy:
         yield proxy
 
 
@@ -79,6 +79,7 @@ def _envoy(
     *,
     addresses: tuple[str, str] = ("0.0.0.0:443", "127.0.0.1:8080"),
     with_users: bool = True,
+    edited: Callable[[str], str] = str,
 ) -> Iterator[RunningProxy]:
     """`addresses`: of the listener and of the application, as the file has them."""
     port = free_port()
@@ -86,18 +87,17 @@ def _envoy(
     with _directory() as directory:
         (directory / "caller-secret").write_text(setup.caller_secret)
         configuration = directory / "envoy.yaml"
-        configuration.write_text(
-            render(
-                f"envoy/{shipped}",
-                {
-                    envoy_address(addresses[0]): envoy_address(f"127.0.0.1:{port}"),
-                    envoy_address(addresses[1]): envoy_address(setup.application),
-                    envoy_address(decisions): envoy_address(setup.decisions),
-                    "/etc/watchword/envoy/caller-secret": str(directory / "caller-secret"),
-                    **_common_files(directory, setup, users=users),
-                },
-            )
+        rendered = render(
+            f"envoy/{shipped}",
+            {
+                envoy_address(addresses[0]): envoy_address(f"127.0.0.1:{port}"),
+                envoy_address(addresses[1]): envoy_address(setup.application),
+                envoy_address(decisions): envoy_address(setup.decisions),
+                "/etc/watchword/envoy/caller-secret": str(directory / "caller-secret"),
+                **_common_files(directory, setup, users=users),
+            },
         )
+        configuration.write_text(edited(rendered))
         # --use-dynamic-base-id: several Envoys on one machine. --concurrency 1: one worker is what a test needs.
         arguments = ("-c", configuration, "--concurrency", "1", "--use-dynamic-base-id", "--log-level", "warning")
         with Program([program("envoy"), *arguments], name="envoy", directory=directory) as running:

@@ -93,6 +93,7 @@ def _read(request: wire.CheckRequest, caller: Caller, headers: Mapping[str, Sequ
         target=http.path,
         address=attributes.source.address.socket_address.address,
         headers=headers,
+        of_the_route=attributes.context_extensions,
     )
     return asked, presented(caller, attributes.source.certificate, from_escaped_pem, headers)
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Final, TypeVar
 
 from cryptography import x509
@@ -10,7 +11,7 @@ from cryptography import x509
 from watchword_server.core.addresses import address_from
 from watchword_server.core.model import AccessRequest, DeviceId, Identity, IPAddress, Value
 from watchword_server.core.rules import Assertion, Caller
-from watchword_server.doors.facts import reported_facts
+from watchword_server.doors.facts import facts_of_a_route, reported_facts, together
 from watchword_server.doors.passed_certificates import MAX_LENGTH, from_der
 from watchword_server.errors import RequestMalformedError
 from watchword_server.services.facts import fact_value
@@ -43,8 +44,11 @@ def access_request(
     target: str,
     address: str | None,
     headers: Mapping[str, Sequence[str]],
+    of_the_route: Mapping[str, str] = MappingProxyType({}),
 ) -> AccessRequest:
     """A request as the rules see it. `target` is the path with its query; `headers` are the client's, by lower-case name.
+
+    `of_the_route` is what the caller's configuration says of the route, by whatever names.
 
     What the caller's entry does not let it assert is left out. Raises `RequestMalformedError`.
     """
@@ -64,7 +68,7 @@ def access_request(
         source_ip=_address(address) if Assertion.ADDRESS in caller.may_assert and address else None,
         identity=_identity(caller, headers),
         caller=caller.name,
-        facts=reported_facts(caller, headers),
+        facts=together(reported_facts(caller, headers), facts_of_a_route(caller, of_the_route)),
     )
 
 
