@@ -78,6 +78,14 @@ EDITS: Final = (
         "proxy_pass http://watchword/v1/authz/auth-request;",
         "return 204;",
     ),
+    Edit(_NGINX, "somebody else is asked", Code.ASKS_NOBODY, "/v1/authz/auth-request", "/api/verify"),
+    Edit(
+        _NGINX,
+        "an argument of the client's",
+        Code.ANSWER_HEADER_FORGEABLE,
+        "X-Watchword-User $watchword_user;",
+        "X-Watchword-User $arg_user;",
+    ),
     Edit(_NGINX, "satisfy any", Code.DENIAL_UNDONE, _LOCATION, f"{_LOCATION}            satisfy any;\n"),
     Edit(_NGINX, "a denial becomes a page", Code.DENIAL_UNDONE, _LOCATION, f"        error_page 403 =200 /denied;\n{_LOCATION}"),
     Edit(_NGINX, "answers are cached", Code.ANSWER_CACHED, "internal;", "internal;\n            proxy_cache answers;"),
@@ -285,6 +293,13 @@ EDITS: Final = (
         "forward_auth /secret/* http://127.0.0.1:7401",
         besides=frozenset({Code.NOT_ASKED}),
     ),
+    Edit(
+        _CADDY,
+        "the application answers in place of a denial",
+        Code.DENIAL_UNDONE,
+        "uri /v1/authz/forward-auth\n",
+        "uri /v1/authz/forward-auth\n			handle_response {\n				reverse_proxy 127.0.0.1:8080\n			}\n",
+    ),
     Edit(_CADDY, "a header that Watchword answers", Code.ANSWER_HEADER_FORGEABLE, " X-Watchword-User X-", " X-"),
     Edit(
         _CADDY,
@@ -317,6 +332,7 @@ EDITS: Final = (
     Edit(
         _ROUTERS, "a router without it", Code.NOT_ASKED, "certificate, secret, watchword, spent]", "certificate, secret, spent]"
     ),
+    Edit(_ROUTERS, "somebody else is asked", Code.NOT_ASKED, "7409/v1/authz/forward-auth/traefik", "7409/api/verify"),
     Edit(
         _ROUTERS,
         "another router",

@@ -125,6 +125,9 @@ class _Site:
                 f"requests that `{asking.args[0]}` does not match are let in without asking",
                 "leave the matcher out: a public path is a `bypass` policy",
             )
+        for response in asking.own("handle_response"):
+            if any(each.name in _SERVES for each in _deep(response.block)):
+                yield Finding(Code.DENIAL_UNDONE, response.place, "a denial is answered by something else", "leave it out")
         told = asking.own("header_up")
         copied = {name for each in asking.own("copy_headers") for name in _copied(each)}
         missing = not_ours(name for name in OWNED_HEADERS if name in copied or passed.removes(name))

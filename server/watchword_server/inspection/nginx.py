@@ -29,6 +29,7 @@ _PARAMETERS_OF: Final = {"fastcgi_pass": "fastcgi_param", "uwsgi_pass": "uwsgi_p
 _HANDLERS: Final = frozenset({*_HEADERS_OF, *_PARAMETERS_OF, "memcached_pass"})
 _FIXED: Final = frozenset({"return", "stub_status", "empty_gif"})  # nothing of an application's, and no files
 _QUESTION: Final = ("x-original-method", "x-original-url", "x-client-cert", "x-forwarded-for", IDENTITY_HEADER)
+_OF_THE_CLIENT: Final = re.compile(r"\$(?:http|arg|cookie)_")
 _DENIALS: Final = frozenset({"401", "403", "500"})
 
 
@@ -189,7 +190,7 @@ class _Server:
             there = {
                 name.removeprefix("http_").replace("_", "-"): each for name, each in names.items() if name.startswith("http_")
             }
-        missing = not_ours(name for name, each in there.items() if "$http_" not in each.args[-1])
+        missing = not_ours(name for name, each in there.items() if not _OF_THE_CLIENT.search(each.args[-1]))
         if missing and directive:
             inherited = " (a location with one of its own inherits none)" if level.own(directive) else ""
             parameter = f"{directive} HTTP_…" if directive.endswith("_param") else f"{directive} …"
@@ -204,11 +205,12 @@ class _Server:
     def _question(self, level: _Level) -> Iterator[Finding]:
         """The location that asks."""
         place = level.opened_by.place
-        if not level.own("proxy_pass"):
+        where = [each.first for each in level.own("proxy_pass")]
+        if not any("/v1/authz/" in address or "$" in address for address in where):
             yield Finding(
                 Code.ASKS_NOBODY,
                 place,
-                "it answers by itself, and whatever says 2xx allows",
+                f"{'somebody else is asked' if where else 'it answers by itself'}, and whatever says 2xx allows",
                 "write `proxy_pass http://watchword/v1/authz/auth-request;`",
             )
             return
@@ -230,7 +232,7 @@ class _Server:
             if missing:
                 yield believed(place, missing, 'set each by `proxy_set_header`, to "" where this proxy does not know it')
         for name, each in there.items():
-            if name in _QUESTION and "$http_" in each.args[-1]:
+            if name in _QUESTION and _OF_THE_CLIENT.search(each.args[-1]):
                 yield believed(each.place, [spelled(name)], "set it from what nginx knows itself")
         url = there.get("x-original-url")
         if url is not None and "$request_uri" not in url.args[-1]:

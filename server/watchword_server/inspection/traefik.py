@@ -147,7 +147,7 @@ class _Traefik:
         chain = list(self._chain(names, ()))
         for name in (name for name, found in chain if not found):
             yield unread(router.place, f"the middleware `{name}` is not in these files")
-        auth = next((index for index, (_, each) in enumerate(chain) if each["forwardAuth"]), None)
+        auth = next((index for index, (_, each) in enumerate(chain) if "/v1/authz/" in each["forwardAuth.address"].text), None)
         if auth is None and not router["tls"] and any(each["redirectScheme"] for _, each in chain):
             return  # it sends everybody to HTTPS
         if auth is None:
