@@ -11,7 +11,7 @@ from benchmarks import workload
 from support.pki import root_authority
 from watchword_server.cli.logs import configure_logging
 from watchword_server.house import House
-from watchword_server.ports import StoredObject
+from watchword_server.ports.rules import StoredObject
 from watchword_server.settings import Settings
 
 Document = dict[str, list[dict[str, Any]]]

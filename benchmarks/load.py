@@ -26,7 +26,7 @@ from watchword_server.configuration.consistency import page_of, read_objects
 from watchword_server.configuration.document.base import Section
 from watchword_server.core.decide import decide
 from watchword_server.core.snapshot import RuleSnapshot, compile_rules
-from watchword_server.ports import StoredObject
+from watchword_server.ports.rules import StoredObject
 from watchword_server.services.collecting import uncollected
 
 RULES: Final = 10_000

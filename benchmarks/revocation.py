@@ -20,7 +20,7 @@ from support.revocation import revocation_list
 from watchword_server.adapters.revocation_reader import RevocationReader
 from watchword_server.core.certificates.crl import read_revocation_list
 from watchword_server.core.certificates.parsed import parse_whole
-from watchword_server.ports import ListSource, ReadList, ReadRequest
+from watchword_server.ports.revocation import ListSource, ReadList, ReadRequest
 
 _TICK_SECONDS = 0.001
 

@@ -51,7 +51,8 @@ from watchword_server.doors.operators.signing_keys import SigningKeyRoutes
 from watchword_server.doors.operators.tokens import TokenRoutes
 from watchword_server.doors.spoe import SpoeDoor
 from watchword_server.errors import ServiceError
-from watchword_server.ports import DecisionPage, DecisionQuery, Retention
+from watchword_server.ports.audit import Retention
+from watchword_server.ports.decisions import DecisionPage, DecisionQuery
 from watchword_server.services.answered import AnsweredChallenges
 from watchword_server.services.assertions import TYPE as ASSERTION_TYPE
 from watchword_server.services.assertions import Assertions

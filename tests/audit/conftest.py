@@ -11,7 +11,7 @@ import pytest
 from services.world import World
 from support.pki import Pki
 from watchword_server.peer import OPERATORS_SOCKET, PEER, Peer
-from watchword_server.ports import AuditQuery
+from watchword_server.ports.audit import AuditQuery
 from watchword_server.transports.uvicorn_http import Receive, Scope, Send
 
 ADDRESS = "192.0.2.44"

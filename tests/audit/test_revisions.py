@@ -11,7 +11,7 @@ from services.world import SECRET, World
 from support.pki import Pki
 from watchword_server.core.audit import Verification
 from watchword_server.core.revisions import line_of
-from watchword_server.ports import Retention
+from watchword_server.ports.audit import Retention
 
 GIGABYTE = 1 << 30
 EVERYONE: list[dict[str, Any]] = [{"everyone": {}}]

@@ -17,7 +17,7 @@ from watchword_server.configuration.yaml_file import read_rule_file
 from watchword_server.core.model import Instant
 from watchword_server.core.rules import LanguageSettings
 from watchword_server.errors import ConfigurationError
-from watchword_server.ports import StoredObject
+from watchword_server.ports.rules import StoredObject
 
 _numbers = count()
 EVERYONE: list[dict[str, Any]] = [{"everyone": {}}]

@@ -63,7 +63,7 @@ from watchword_server.core.rules import (
 )
 from watchword_server.core.snapshot import compile_rules
 from watchword_server.errors import ConfigurationError
-from watchword_server.ports import StoredObject
+from watchword_server.ports.rules import StoredObject
 
 
 def build_rule_set(

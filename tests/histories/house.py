@@ -64,7 +64,7 @@ from watchword_server.core.session import (
 )
 from watchword_server.core.snapshot import EMPTY_SNAPSHOT, RuleSnapshot
 from watchword_server.errors import EvidenceRejectedError, NotFoundError, ServiceError, StaleChallengeError, WatchwordError
-from watchword_server.ports import IssuedTokens
+from watchword_server.ports.tokens import IssuedTokens
 from watchword_server.services.connections import Connections
 from watchword_server.services.decisions import Decisions
 from watchword_server.services.devices import Devices

@@ -29,7 +29,8 @@ from watchword_server.errors import (
     StoreUnavailableError,
     SupersededError,
 )
-from watchword_server.ports import EvidenceCommit, Rejudgement, RulesChange, StoredClaim, StoredObject
+from watchword_server.ports.devices import EvidenceCommit, Rejudgement, StoredClaim
+from watchword_server.ports.rules import RulesChange, StoredObject
 
 _T = TypeVar("_T")
 _BEGINNING: Final = Instant(0.0)

@@ -17,7 +17,7 @@ from watchword_server.configuration.document.expressions import DEFAULT_LANGUAGE
 from watchword_server.core import keys
 from watchword_server.core.rules import LanguageSettings
 from watchword_server.doors import codec
-from watchword_server.ports import StoredObject
+from watchword_server.ports.rules import StoredObject
 from watchword_server.services import rules
 
 _T = TypeVar("_T")

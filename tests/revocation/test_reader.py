@@ -14,7 +14,7 @@ from support.revocation import revocation_list
 from watchword_server.adapters.revocation_reader import RevocationReader
 from watchword_server.core.model import Fingerprint
 from watchword_server.errors import RevocationReadError
-from watchword_server.ports import ListSource, ReadRequest
+from watchword_server.ports.revocation import ListSource, ReadRequest
 
 CA = root_authority()
 

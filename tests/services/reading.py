@@ -11,7 +11,7 @@ from watchword_server.core.certificates.crl import RevocationListRefusedError, r
 from watchword_server.core.certificates.parsed import parse_whole
 from watchword_server.core.certificates.revocation import issuer_key_of
 from watchword_server.errors import RevocationReadError
-from watchword_server.ports import ListSource, ReadList, ReadRequest
+from watchword_server.ports.revocation import ListSource, ReadList, ReadRequest
 
 
 @dataclass(slots=True)

@@ -41,7 +41,7 @@ from watchword_server.core.model import (
 )
 from watchword_server.core.posture import standing_of
 from watchword_server.errors import OverloadedError, StoreUnavailableError
-from watchword_server.ports import DeviceStore
+from watchword_server.ports.devices import DeviceStore
 
 PATIENT: Final = CacheLimits(load_deadline_seconds=20.0)
 

@@ -8,7 +8,7 @@ from services.values import NOW
 from watchword_server.core.evaluations import evaluation_of
 from watchword_server.core.model import AccessRequest, Instant
 from watchword_server.core.rules import Caller
-from watchword_server.ports import PostureMemory
+from watchword_server.ports.memory import PostureMemory
 from watchword_server.services.decisions import Decisions
 from watchword_server.services.resolving import Presented, Resolver
 from watchword_server.services.rules_in_force import RulesInForce

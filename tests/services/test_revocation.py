@@ -16,7 +16,7 @@ from support.pki import HOUR, Pki
 from support.rules import wiki_rules
 from watchword_server.core.model import Instant
 from watchword_server.errors import ConflictError, NotFoundError, RevocationReadError, StoreUnavailableError
-from watchword_server.ports import ListSource, StoredRevocationList
+from watchword_server.ports.revocation import ListSource, StoredRevocationList
 from watchword_server.services.revocation import Revocation
 from watchword_server.services.revocation_places import KeptList, Slot
 

@@ -16,7 +16,7 @@ from support.crls import MINUTE, make_list
 from support.pki import HOUR, Pki
 from watchword.v1 import posture_pb2 as wire
 from watchword_server.errors import ConflictError, RevocationReadError
-from watchword_server.ports import ListSource, ReadList, ReadRequest
+from watchword_server.ports.revocation import ListSource, ReadList, ReadRequest
 from watchword_server.services.revocation_places import Slot
 
 FIRST, SECOND = "http://pki.corp.example/1.crl", "http://pki.corp.example/2.crl"

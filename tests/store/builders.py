@@ -24,7 +24,9 @@ from watchword_server.core.model import (
     SeenBoot,
     SessionId,
 )
-from watchword_server.ports import ApiToken, DeviceStore, EvidenceCommit, RulesChange, RuleStore, StoredObject, TokenStore
+from watchword_server.ports.devices import DeviceStore, EvidenceCommit
+from watchword_server.ports.rules import RulesChange, RuleStore, StoredObject
+from watchword_server.ports.tokens import ApiToken, TokenStore
 
 NOW = Instant(1_790_000_000.25)
 CHECK = CheckId("check-1")

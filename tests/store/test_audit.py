@@ -15,7 +15,7 @@ from watchword_server.adapters.store_sql.store import SqlStore
 from watchword_server.adapters.store_sql.writer import WriteTransaction
 from watchword_server.core.audit import Action, Actor, Target, Verification
 from watchword_server.errors import ConflictError, NotFoundError
-from watchword_server.ports import AuditQuery
+from watchword_server.ports.audit import AuditQuery
 
 EVERYTHING = AuditQuery(limit=1000, after=0)
 

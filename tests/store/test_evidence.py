@@ -25,7 +25,7 @@ from store.builders import (
 )
 from watchword_server.core.model import DeviceId, DeviceState, Instant, SeenBoot
 from watchword_server.errors import ConflictError, DeviceNotActiveError, NotFoundError, SupersededError
-from watchword_server.ports import Rejudgement
+from watchword_server.ports.devices import Rejudgement
 
 # ---- Results and the fence ----------------------------------------------------------------------------------------------
 

@@ -8,7 +8,8 @@ from store.builders import CERTIFICATE, NOW, OTHER_CHECK, a_judged_claim, a_toke
 from watchword_server.adapters.store_sql.store import SqlStore
 from watchword_server.core.model import CertificateId, DeviceId
 from watchword_server.errors import NotFoundError
-from watchword_server.ports import EvidenceCommit, ListSource, StoredRevocationList
+from watchword_server.ports.devices import EvidenceCommit
+from watchword_server.ports.revocation import ListSource, StoredRevocationList
 
 LIST = StoredRevocationList(CertificateId("ca"), ListSource.URL, "http://pki.example/1.crl", b"a" * 32, 5, NOW)
 ELSEWHERE = replace(LIST, source=ListSource.UPLOAD, place="key complete", sha256=b"b" * 32, received_at=later(1))

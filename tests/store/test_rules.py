@@ -7,7 +7,7 @@ import pytest
 
 from store.builders import NOW, Store, an_entry, an_upsert, enroll, later
 from watchword_server.errors import ConflictError
-from watchword_server.ports import RulesChange, StoredObject
+from watchword_server.ports.rules import RulesChange, StoredObject
 
 
 async def stored(store: Store) -> dict[str, StoredObject]:

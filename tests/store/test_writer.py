@@ -30,7 +30,7 @@ from store.sqlite import Commits, busy_writer, change_log, clock_floor, queue, r
 from watchword_server.adapters.store_sql.store import SqlStore, StoreLimits
 from watchword_server.core.model import DeviceId, DeviceState
 from watchword_server.errors import ConflictError, NotFoundError, OverloadedError, StoreUnavailableError, WatchwordError
-from watchword_server.ports import Rejudgement
+from watchword_server.ports.devices import Rejudgement
 
 # ---- Group commit -------------------------------------------------------------------------------------------------------
 

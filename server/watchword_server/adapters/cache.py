@@ -27,7 +27,8 @@ from watchword_server.core.model import (
     PostureResult,
 )
 from watchword_server.errors import StoreUnavailableError
-from watchword_server.ports import DeviceStore, Narrowing
+from watchword_server.ports.devices import DeviceStore
+from watchword_server.ports.memory import Narrowing
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from watchword_server.errors import NotFoundError
-from watchword_server.ports import DecisionPage, DecisionQuery
+from watchword_server.ports.decisions import DecisionPage, DecisionQuery
 
 _BLOCK: Final = 1 << 20
 _MAX_LINES: Final = 200_000  # looked at for one page

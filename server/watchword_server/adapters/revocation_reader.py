@@ -16,7 +16,7 @@ from watchword_server.core.certificates.revocation import IssuerKey, ListScope, 
 from watchword_server.core.certificates.serial_index import PackedSerialIndex
 from watchword_server.core.model import Instant
 from watchword_server.errors import RevocationReadError
-from watchword_server.ports import ListSource, ReadList, ReadRequest
+from watchword_server.ports.revocation import ListSource, ReadList, ReadRequest
 
 _COMMAND: Final = (
     sys.executable,

@@ -17,7 +17,7 @@ from watchword_server.configuration.document.expressions import DEFAULT_LANGUAGE
 from watchword_server.core.model import Instant, Outcome
 from watchword_server.core.rules import EMPTY_RULE_SET, LanguageSettings, RuleSet
 from watchword_server.errors import ConfigurationError, Problem
-from watchword_server.ports import StoredObject
+from watchword_server.ports.rules import StoredObject
 
 Pages = Mapping[Section, Mapping[str, Page]]
 

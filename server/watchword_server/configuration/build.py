@@ -48,7 +48,7 @@ from watchword_server.core.rules import (
     ServiceToken,
     UserTokens,
 )
-from watchword_server.ports import StoredObject
+from watchword_server.ports.rules import StoredObject
 
 
 def build_entry(page: Page, certificate_revisions: Mapping[str, int]) -> object | None:

@@ -38,7 +38,7 @@ from watchword_server.core.rules import (
     ServiceTokenIs,
 )
 from watchword_server.errors import ConfigurationError, Problem
-from watchword_server.ports import StoredObject
+from watchword_server.ports.rules import StoredObject
 
 
 def build_application(stored: StoredObject, entry: ApplicationEntry) -> Application:

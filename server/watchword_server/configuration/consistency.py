@@ -20,7 +20,7 @@ from watchword_server.configuration.references import BodyPath, Reference, condi
 from watchword_server.core.language import types
 from watchword_server.core.rules import LanguageSettings
 from watchword_server.errors import ConfigurationError, Problem
-from watchword_server.ports import StoredObject
+from watchword_server.ports.rules import StoredObject
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from watchword_server.configuration.book import RuleBook
 from watchword_server.configuration.document.base import Section
 from watchword_server.configuration.document.sections import UNMATCHED
 from watchword_server.configuration.naming import Naming
-from watchword_server.ports import StoredObject
+from watchword_server.ports.rules import StoredObject
 
 
 def exported(book: RuleBook) -> dict[str, object]:

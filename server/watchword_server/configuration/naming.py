@@ -12,7 +12,7 @@ from watchword_server.configuration.document.lists import fits_behind_a_dollar_s
 from watchword_server.configuration.document.sections import body_of, read_entry
 from watchword_server.configuration.document.service_tokens import CREDENTIAL
 from watchword_server.configuration.references import Reference, references, with_ids
-from watchword_server.ports import StoredObject
+from watchword_server.ports.rules import StoredObject
 
 API: Final = "api"  # the member of a body that tells what an entry was said to be through the Cloudflare API
 _UNTOLD: Final = frozenset({API, CREDENTIAL})

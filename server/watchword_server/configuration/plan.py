@@ -20,7 +20,7 @@ from watchword_server.core.gateway import PARTS
 from watchword_server.core.model import Instant
 from watchword_server.core.rules import LanguageSettings
 from watchword_server.errors import ConfigurationError, ConflictError, NotFoundError, Problem
-from watchword_server.ports import RulesChange, StoredObject
+from watchword_server.ports.rules import RulesChange, StoredObject
 
 _NOT_YET = Instant(0.0)
 _MADE_BY_THE_SERVER: Mapping[Section, frozenset[str]] = {Section.SERVICE_TOKENS: frozenset({CREDENTIAL})}

@@ -12,7 +12,7 @@ from watchword_server.configuration.plan import Action, Plan, PlannedEntry
 from watchword_server.core.model import Instant
 from watchword_server.core.revisions import SecretMissingError, State, with_secrets
 from watchword_server.errors import ConfigurationError, Problem
-from watchword_server.ports import RulesChange, StoredObject
+from watchword_server.ports.rules import RulesChange, StoredObject
 
 _NOT_YET: Final = Instant(0.0)
 

@@ -8,7 +8,7 @@ from watchword_server.configuration.document.sections import validate_entry
 from watchword_server.configuration.document.service_tokens import CREDENTIAL
 from watchword_server.core.model import Instant
 from watchword_server.errors import ConfigurationError, Problem
-from watchword_server.ports import StoredObject
+from watchword_server.ports.rules import StoredObject
 
 
 def with_credential(stored: StoredObject, *, client_id: str, secret_sha256: bytes, expires_at: Instant | None) -> StoredObject:

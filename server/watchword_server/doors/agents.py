@@ -42,7 +42,7 @@ from watchword_server.errors import (
     WatchwordError,
 )
 from watchword_server.peer import Peer
-from watchword_server.ports import Clock, Randomness
+from watchword_server.ports.machine import Clock, Randomness
 from watchword_server.services.auditing import Auditing
 from watchword_server.services.connections import (
     AttestNow,

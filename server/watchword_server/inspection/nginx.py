@@ -205,12 +205,12 @@ class _Server:
     def _question(self, level: _Level) -> Iterator[Finding]:
         """The location that asks."""
         place = level.opened_by.place
-        where = [each.first for each in level.own("proxy_pass")]
-        if not any("/v1/authz/" in address or "$" in address for address in where):
+        addresses = [each.first for each in level.own("proxy_pass")]
+        if not any("/v1/authz/" in address or "$" in address for address in addresses):
             yield Finding(
                 Code.ASKS_NOBODY,
                 place,
-                f"{'somebody else is asked' if where else 'it answers by itself'}, and whatever says 2xx allows",
+                f"{'somebody else is asked' if addresses else 'it answers by itself'}, and whatever says 2xx allows",
                 "write `proxy_pass http://watchword/v1/authz/auth-request;`",
             )
             return

@@ -13,7 +13,8 @@ from watchword_server.core.audit import Act, Action, Actor, Detail, Target
 from watchword_server.core.model import Instant
 from watchword_server.core.times import rfc3339
 from watchword_server.errors import ServiceError
-from watchword_server.ports import AuditStore, Clock, Retention
+from watchword_server.ports.audit import AuditStore, Retention
+from watchword_server.ports.machine import Clock
 
 _log = structlog.get_logger(__name__)
 

@@ -38,7 +38,8 @@ from watchword_server.core.model import (
 from watchword_server.core.rules import Caller, UserTokens
 from watchword_server.core.snapshot import RuleSnapshot
 from watchword_server.errors import TokenRefusedError, WatchwordError
-from watchword_server.ports import Clock, EventLog, Randomness
+from watchword_server.ports.decisions import EventLog
+from watchword_server.ports.machine import Clock, Randomness
 from watchword_server.services.assertions import Assertions
 from watchword_server.services.recording import Recent, decision_record
 from watchword_server.services.resolving import Presented, Resolver, ServiceCredential

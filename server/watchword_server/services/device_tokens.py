@@ -25,7 +25,9 @@ from watchword_server.errors import (
     StaleChallengeError,
     TokenRefusedError,
 )
-from watchword_server.ports import Clock, PostureMemory, Randomness, TokenProofs, TokenSigning
+from watchword_server.ports.machine import Clock, Randomness
+from watchword_server.ports.memory import PostureMemory
+from watchword_server.ports.tokens import TokenProofs, TokenSigning
 
 TYPE: Final = "watchword-device+jwt"
 LIFETIME_SECONDS: Final = 300

@@ -9,7 +9,9 @@ import structlog
 from watchword_server import events
 from watchword_server.core.model import Device, DeviceId, DeviceState, KeyFingerprint, Lock
 from watchword_server.errors import ConflictError, NotFoundError, ServiceError
-from watchword_server.ports import Clock, DeviceStore, PostureMemory
+from watchword_server.ports.devices import DeviceStore
+from watchword_server.ports.machine import Clock
+from watchword_server.ports.memory import PostureMemory
 from watchword_server.services.connections import Connections, Drain
 from watchword_server.services.rejudging import Rejudging
 from watchword_server.services.rules_in_force import RulesInForce

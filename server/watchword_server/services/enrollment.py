@@ -13,7 +13,9 @@ from watchword_server.core import keys
 from watchword_server.core.enrollment import ProvenEnrollment
 from watchword_server.core.model import Device, DeviceId, DeviceKey, Envelope, Instant, Inventory, KeyProtection, SessionId
 from watchword_server.errors import EnrollmentRefusedError
-from watchword_server.ports import Clock, DeviceStore, PostureMemory, Randomness
+from watchword_server.ports.devices import DeviceStore
+from watchword_server.ports.machine import Clock, Randomness
+from watchword_server.ports.memory import PostureMemory
 from watchword_server.services.connections import Connections
 
 _log = structlog.get_logger(__name__)

@@ -21,7 +21,8 @@ from watchword_server.core.model import (
 from watchword_server.core.naming import readings_record
 from watchword_server.core.snapshot import RuleSnapshot
 from watchword_server.errors import NotFoundError, RequestMalformedError
-from watchword_server.ports import Clock, PostureMemory
+from watchword_server.ports.machine import Clock
+from watchword_server.ports.memory import PostureMemory
 from watchword_server.services.decisions import Decisions
 from watchword_server.services.facts import fact_value
 from watchword_server.services.replaying import replayed

@@ -11,7 +11,7 @@ from watchword_server.core.model import Device, Instant, KeyRotation
 from watchword_server.core.session import AttestSession, RotateKey
 from watchword_server.core.verify import VerifiedKeyRotation, verify_key_rotation
 from watchword_server.errors import EvidenceRejectedError, ServiceError
-from watchword_server.ports import KeyRotationCommit
+from watchword_server.ports.devices import KeyRotationCommit
 from watchword_server.services.verifier import Verifier
 
 _log = structlog.get_logger(__name__)

@@ -16,7 +16,8 @@ from watchword_server import events
 from watchword_server.core.certificates.revocation import IssuerKey, IssuerRevocation, OcspStatus, RevocationView
 from watchword_server.core.model import CertificateId
 from watchword_server.core.snapshot import RuleSnapshot
-from watchword_server.ports import Clock, RevocationStore, StoredOcspRevocation
+from watchword_server.ports.machine import Clock
+from watchword_server.ports.revocation import RevocationStore, StoredOcspRevocation
 from watchword_server.services.revocation_effects import RevocationEffects, until_settled
 from watchword_server.services.revocation_in_force import RevocationInForce
 

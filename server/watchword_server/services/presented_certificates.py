@@ -23,7 +23,8 @@ from watchword_server.core.model import (
 )
 from watchword_server.core.snapshot import RuleSnapshot
 from watchword_server.errors import StoreUnavailableError
-from watchword_server.ports import DeviceStore, PostureMemory
+from watchword_server.ports.devices import DeviceStore
+from watchword_server.ports.memory import PostureMemory
 from watchword_server.services.revocation_in_force import RevocationInForce
 
 _LOOK_AGAIN_SECONDS: Final = 60.0  # a list that was made for later begins to hold by itself

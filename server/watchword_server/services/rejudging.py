@@ -10,7 +10,10 @@ from watchword_server.core.model import CheckId, DeviceId, DeviceState, Instant,
 from watchword_server.core.snapshot import RuleSnapshot
 from watchword_server.core.verify import judge_claim
 from watchword_server.errors import ServiceError
-from watchword_server.ports import Clock, DeviceStore, EventLog, Narrowing, PostureMemory, Rejudgement, StoredClaim
+from watchword_server.ports.decisions import EventLog
+from watchword_server.ports.devices import DeviceStore, Rejudgement, StoredClaim
+from watchword_server.ports.machine import Clock
+from watchword_server.ports.memory import Narrowing, PostureMemory
 from watchword_server.services.judging import is_live, mark_clone, posture_event
 from watchword_server.services.revocation_in_force import RevocationInForce
 

@@ -25,7 +25,8 @@ from watchword_server.core.model import (
 from watchword_server.core.rules import Assertion, Caller, Link
 from watchword_server.core.snapshot import RuleSnapshot
 from watchword_server.errors import DeviceTokenRefusedError
-from watchword_server.ports import DeviceStore, PostureMemory
+from watchword_server.ports.devices import DeviceStore
+from watchword_server.ports.memory import PostureMemory
 from watchword_server.services.connections import Connections
 from watchword_server.services.device_tokens import DeviceTokens
 from watchword_server.services.judging import is_live

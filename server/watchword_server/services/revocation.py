@@ -24,8 +24,8 @@ from watchword_server.core.certificates.revocation import (
 from watchword_server.core.model import CertificateId, SigningCertificate
 from watchword_server.core.snapshot import RuleSnapshot
 from watchword_server.errors import ConflictError, NotFoundError, RevocationReadError
-from watchword_server.ports import (
-    Clock,
+from watchword_server.ports.machine import Clock
+from watchword_server.ports.revocation import (
     ListSource,
     ReadList,
     ReadRequest,

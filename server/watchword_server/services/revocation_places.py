@@ -9,7 +9,7 @@ from watchword_server.core.certificates.revocation import IssuerKey, ListScope, 
 from watchword_server.core.model import CertificateId, SigningCertificate
 from watchword_server.core.times import rfc3339
 from watchword_server.errors import ConflictError
-from watchword_server.ports import ListSource, StoredRevocationList
+from watchword_server.ports.revocation import ListSource, StoredRevocationList
 
 
 class Slot(NamedTuple):

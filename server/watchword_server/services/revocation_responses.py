@@ -26,7 +26,8 @@ from watchword_server.core.model import Candidate, CertificateId, Check, Claim, 
 from watchword_server.core.snapshot import RuleSnapshot
 from watchword_server.core.verify import VerifiedEvidence
 from watchword_server.errors import RevocationReadError
-from watchword_server.ports import Clock, OcspAsking, StoredOcspRevocation
+from watchword_server.ports.machine import Clock
+from watchword_server.ports.revocation import OcspAsking, StoredOcspRevocation
 from watchword_server.services.judging import checks_of
 from watchword_server.services.ocsp_statuses import About, OcspStatuses
 from watchword_server.services.revocation_in_force import RevocationInForce

@@ -13,7 +13,8 @@ import structlog
 from watchword_server import events
 from watchword_server.core.model import Instant, SigningCertificate
 from watchword_server.errors import WatchwordError
-from watchword_server.ports import Clock, ListSource
+from watchword_server.ports.machine import Clock
+from watchword_server.ports.revocation import ListSource
 from watchword_server.services.revocation import Revocation
 from watchword_server.services.revocation_places import Slot, signers_of
 from watchword_server.services.rules_in_force import RulesInForce

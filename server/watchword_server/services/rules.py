@@ -21,7 +21,8 @@ from watchword_server.core.model import CheckId
 from watchword_server.core.rules import LanguageSettings
 from watchword_server.core.snapshot import RuleSnapshot, compile_rules, parts_of
 from watchword_server.errors import ConfigurationError, ConflictError, NotFoundError, ServiceError
-from watchword_server.ports import Clock, RulesChange, RuleStore, StoredObject
+from watchword_server.ports.machine import Clock
+from watchword_server.ports.rules import RulesChange, RuleStore, StoredObject
 from watchword_server.services.collecting import release, uncollected
 from watchword_server.services.connections import CheckSetChanged, Connections
 from watchword_server.services.rejudging import Rejudging

@@ -11,7 +11,7 @@ from typing import Final
 from watchword_server.core.model import AccessRequest
 from watchword_server.core.rules import Caller, Entity, EntityRole, RuleSet
 from watchword_server.errors import RequestMalformedError
-from watchword_server.ports import Clock
+from watchword_server.ports.machine import Clock
 from watchword_server.services.decisions import Decisions
 from watchword_server.services.resolving import Presented
 from watchword_server.services.rules_in_force import RulesInForce

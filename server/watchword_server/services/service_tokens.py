@@ -15,7 +15,8 @@ from watchword_server.configuration.service_tokens import with_credential
 from watchword_server.core.model import Instant
 from watchword_server.core.rules import ServiceToken
 from watchword_server.core.snapshot import RuleSnapshot
-from watchword_server.ports import Clock, Randomness, StoredObject
+from watchword_server.ports.machine import Clock, Randomness
+from watchword_server.ports.rules import StoredObject
 from watchword_server.services.resolving import ServiceCredential
 from watchword_server.services.rules import Rules
 

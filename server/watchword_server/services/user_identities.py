@@ -12,7 +12,7 @@ from watchword_server.core.facts import GROUPS
 from watchword_server.core.model import AccessRequest, Identity, Instant
 from watchword_server.core.rules import UserTokens
 from watchword_server.errors import TokenRefusedError
-from watchword_server.ports import IssuedTokens
+from watchword_server.ports.tokens import IssuedTokens
 from watchword_server.services.facts import fact_value
 
 # ASCII: case-folding makes one address of two beyond it, and proxies do not agree on how to write it in a header.

@@ -28,7 +28,10 @@ from watchword_server.core.session import AttestSession, JudgeEnvelope
 from watchword_server.core.snapshot import RuleSnapshot
 from watchword_server.core.verify import as_cloned, as_key_cloned, verify_evidence
 from watchword_server.errors import EvidenceRejectedError, ServiceError, SupersededError
-from watchword_server.ports import Clock, DeviceStore, EventLog, EvidenceCommit, PostureMemory
+from watchword_server.ports.decisions import EventLog
+from watchword_server.ports.devices import DeviceStore, EvidenceCommit
+from watchword_server.ports.machine import Clock
+from watchword_server.ports.memory import PostureMemory
 from watchword_server.services.judging import fails_clones, is_live, judge_evidence, mark_clone, posture_event
 from watchword_server.services.rejudging import Rejudging
 from watchword_server.services.revocation_in_force import RevocationInForce

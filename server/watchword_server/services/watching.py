@@ -18,7 +18,8 @@ from watchword_server.core.model import (
 )
 from watchword_server.core.posture import standing_of
 from watchword_server.core.snapshot import RuleSnapshot
-from watchword_server.ports import Clock, PostureMemory
+from watchword_server.ports.machine import Clock
+from watchword_server.ports.memory import PostureMemory
 from watchword_server.services.changes import Changes
 from watchword_server.services.judging import checks_of
 from watchword_server.services.rules_in_force import RulesInForce

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, bindparam, delete, func, insert, or_, select
 from watchword_server.adapters.store_sql.schema import audit
 from watchword_server.core.audit import NOTHING_YET, Act, Link, canonical, linked
 from watchword_server.core.times import rfc3339
-from watchword_server.ports import AuditQuery
+from watchword_server.ports.audit import AuditQuery
 
 _HEAD = select(audit.c.number, audit.c.hash).order_by(audit.c.number.desc()).limit(1)
 _APPEND = insert(audit)

@@ -8,7 +8,7 @@ from watchword_server.adapters.store_sql.schema import ChangeKind, devices
 from watchword_server.adapters.store_sql.writer import WriteTransaction
 from watchword_server.core.model import DeviceId, DeviceState, Instant
 from watchword_server.errors import EnvelopeInvalidError, NewKeyRefusedError, SupersededError
-from watchword_server.ports import KeyRotationCommit
+from watchword_server.ports.devices import KeyRotationCommit
 
 # The columns of a device whose pending key is dropped, or that has none.
 NO_PENDING_KEY: Final = {

@@ -23,7 +23,7 @@ from watchword_server.adapters.store_sql.writer import WriteTransaction
 from watchword_server.core.audit import Action, Actor, Target
 from watchword_server.core.model import CheckId, DeviceId, DeviceState, JudgedClaim, KeyFingerprint
 from watchword_server.errors import DeviceNotActiveError, SupersededError
-from watchword_server.ports import EvidenceCommit, Rejudgement, StoredClaim
+from watchword_server.ports.devices import EvidenceCommit, Rejudgement, StoredClaim
 
 _NUMBERS_AT_ONCE = 500  # old SQLite takes 999 parameters
 

@@ -11,7 +11,7 @@ from watchword_server.adapters.store_sql.writer import WriteTransaction
 from watchword_server.core.audit import Action, Detail, Target
 from watchword_server.core.model import CertificateId, Instant
 from watchword_server.errors import NotFoundError
-from watchword_server.ports import ListSource, StoredRevocationList
+from watchword_server.ports.revocation import ListSource, StoredRevocationList
 
 _MAX_PIECE: Final = 1 << 20
 

@@ -13,7 +13,7 @@ from watchword_server.adapters.store_sql.writer import WriteTransaction
 from watchword_server.core.model import Instant
 from watchword_server.core.revisions import State, change_of
 from watchword_server.errors import ConflictError
-from watchword_server.ports import RulesChange, StoredObject
+from watchword_server.ports.rules import RulesChange, StoredObject
 
 _Key = tuple[str, str]  # kind and id, or kind and name
 _KEYS_AT_ONCE: Final = 200  # two parameters each, and old SQLite takes 999

@@ -48,26 +48,12 @@ from watchword_server.core.model import (
     KeyFingerprint,
 )
 from watchword_server.core.revisions import EntryChange, Revision, State
-from watchword_server.ports import (
-    ApiToken,
-    AuditQuery,
-    AuditStore,
-    DeviceStore,
-    EvidenceCommit,
-    KeyRotationCommit,
-    PostureEntry,
-    PostureQuery,
-    Rejudgement,
-    Retention,
-    RevocationStore,
-    RulesChange,
-    RuleStore,
-    StoredClaim,
-    StoredObject,
-    StoredOcspRevocation,
-    StoredRevocationList,
-    TokenStore,
-)
+from watchword_server.ports.audit import AuditQuery, AuditStore, Retention
+from watchword_server.ports.devices import DeviceStore, EvidenceCommit, KeyRotationCommit, Rejudgement, StoredClaim
+from watchword_server.ports.posture_log import PostureEntry, PostureQuery
+from watchword_server.ports.revocation import RevocationStore, StoredOcspRevocation, StoredRevocationList
+from watchword_server.ports.rules import RulesChange, RuleStore, StoredObject
+from watchword_server.ports.tokens import ApiToken, TokenStore
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from watchword_server.core.enrollment import EnrollmentToken
 from watchword_server.core.model import DeviceId, Instant
 from watchword_server.core.times import rfc3339
 from watchword_server.errors import NotFoundError
-from watchword_server.ports import ApiToken
+from watchword_server.ports.tokens import ApiToken
 
 _KINDS: Final = (
     (enrollment_tokens, ChangeKind.ENROLLMENT_TOKEN, Action.ENROLLMENT_TOKEN_REVOKED),

@@ -13,7 +13,7 @@ from watchword_server.doors.cloudflare.envelope import Envelope, Failure, answer
 from watchword_server.doors.cloudflare.failures import add_error_handlers, refusal
 from watchword_server.doors.operators.authentication import Authentication, ForbiddenError
 from watchword_server.errors import WatchwordError
-from watchword_server.ports import DeviceStore
+from watchword_server.ports.devices import DeviceStore
 from watchword_server.services.devices import Devices
 from watchword_server.services.rules import Rules
 

@@ -22,7 +22,7 @@ from watchword_server.doors.cloudflare.envelope import Envelope, answer
 from watchword_server.doors.cloudflare.resources import Body, Entries, EntryId, Wire, router, single_page
 from watchword_server.doors.operators.authentication import Authentication
 from watchword_server.errors import ConfigurationError, Problem
-from watchword_server.ports import StoredObject
+from watchword_server.ports.rules import StoredObject
 from watchword_server.services.rules import Rules
 
 _UPLOADED: Final = "custom"

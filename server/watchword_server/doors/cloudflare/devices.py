@@ -15,7 +15,7 @@ from watchword_server.doors.cloudflare.envelope import Envelope, answer
 from watchword_server.doors.cloudflare.resources import EntryId, Wire, router
 from watchword_server.doors.operators.authentication import Authentication
 from watchword_server.errors import ConfigurationError, NotFoundError, Problem
-from watchword_server.ports import DeviceStore
+from watchword_server.ports.devices import DeviceStore
 from watchword_server.services.devices import Devices
 
 _Cursor = Annotated[str | None, Query(max_length=256)]

@@ -27,7 +27,7 @@ from watchword_server.doors.cloudflare.resources import (
 )
 from watchword_server.doors.operators.authentication import Authentication
 from watchword_server.errors import ConfigurationError, Problem
-from watchword_server.ports import StoredObject
+from watchword_server.ports.rules import StoredObject
 from watchword_server.services.rules import Rules
 
 _RULE: Final = ("description", "enabled", "filters", "action", "precedence", "traffic", "identity", "device_posture")

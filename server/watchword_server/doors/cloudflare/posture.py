@@ -13,7 +13,7 @@ from watchword_server.configuration.document.checks import ClientCertificateInpu
 from watchword_server.doors.cloudflare.envelope import Envelope
 from watchword_server.doors.cloudflare.resources import Body, Entries, EntryId, Wire, known_part, router, single_page, with_times
 from watchword_server.doors.operators.authentication import Authentication
-from watchword_server.ports import StoredObject
+from watchword_server.ports.rules import StoredObject
 from watchword_server.services.rules import Rules
 
 _INPUTS: Final[Mapping[str, type[Model]]] = {

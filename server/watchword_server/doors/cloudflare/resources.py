@@ -19,7 +19,7 @@ from watchword_server.configuration.plan import NameTakenError
 from watchword_server.core.times import rfc3339
 from watchword_server.doors.cloudflare.envelope import answer
 from watchword_server.errors import ConfigurationError, NotFoundError, Problem
-from watchword_server.ports import StoredObject
+from watchword_server.ports.rules import StoredObject
 from watchword_server.services.rules import Rules
 
 Wire = dict[str, Any]

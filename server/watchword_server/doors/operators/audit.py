@@ -11,7 +11,8 @@ from watchword_server.core.revisions import EntryChange, Revision, State
 from watchword_server.core.times import rfc3339
 from watchword_server.doors.operators.authentication import Authentication
 from watchword_server.doors.operators.queries import Limit, Number, Text, Time, instant_of
-from watchword_server.ports import AuditQuery, AuditStore, RuleStore
+from watchword_server.ports.audit import AuditQuery, AuditStore
+from watchword_server.ports.rules import RuleStore
 from watchword_server.services.rules import Rules
 
 _RevisionNumber = Annotated[int, Path(ge=1, le=(1 << 62))]

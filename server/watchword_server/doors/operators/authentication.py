@@ -15,7 +15,8 @@ from watchword_server.core.audit import Action, Actor
 from watchword_server.core.model import Instant
 from watchword_server.errors import NotAuthorizedError, TokenRefusedError
 from watchword_server.peer import OPERATORS_SOCKET, PEER, Peer
-from watchword_server.ports import ApiToken, Clock, IssuedTokens, TokenStore
+from watchword_server.ports.machine import Clock
+from watchword_server.ports.tokens import ApiToken, IssuedTokens, TokenStore
 from watchword_server.services.auditing import Auditing
 from watchword_server.services.limiting import TokenBuckets
 from watchword_server.services.token_uses import TokenUses

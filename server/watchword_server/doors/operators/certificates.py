@@ -12,7 +12,7 @@ from watchword_server.core.certificates.parsed import fingerprint
 from watchword_server.core.model import SigningCertificate
 from watchword_server.core.times import rfc3339
 from watchword_server.doors.operators.authentication import Authentication
-from watchword_server.ports import ListSource
+from watchword_server.ports.revocation import ListSource
 from watchword_server.services.auditing import Auditing
 from watchword_server.services.revocation import Revocation
 from watchword_server.services.revocation_places import KeptList, Slot

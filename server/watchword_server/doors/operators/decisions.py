@@ -12,7 +12,7 @@ from watchword_server.doors.operators.authentication import Authentication
 from watchword_server.doors.operators.queries import Limit, Text, Time, instant_of
 from watchword_server.doors.requests import split_authority, split_url
 from watchword_server.errors import NotFoundError, RequestMalformedError
-from watchword_server.ports import DecisionPage, DecisionQuery
+from watchword_server.ports.decisions import DecisionPage, DecisionQuery
 from watchword_server.services.decisions import Decisions
 from watchword_server.services.explaining import Explaining, address_of, facts_of, identity_of
 from watchword_server.services.recording import exact_text

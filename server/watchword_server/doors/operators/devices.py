@@ -13,7 +13,8 @@ from watchword_server.core.times import rfc3339
 from watchword_server.doors.operators.authentication import Authentication
 from watchword_server.doors.operators.queries import Email, Limit, Text
 from watchword_server.errors import NotFoundError
-from watchword_server.ports import Clock, DeviceStore
+from watchword_server.ports.devices import DeviceStore
+from watchword_server.ports.machine import Clock
 from watchword_server.services.auditing import Auditing
 from watchword_server.services.connections import AttestNow, Connections
 from watchword_server.services.devices import Devices

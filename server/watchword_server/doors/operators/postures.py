@@ -9,7 +9,8 @@ from watchword_server.core.model import Instant
 from watchword_server.core.times import rfc3339
 from watchword_server.doors.operators.authentication import Authentication
 from watchword_server.doors.operators.queries import Limit, Number, Text, Time, instant_of
-from watchword_server.ports import Clock, PostureEntry, PostureLogStore, PostureQuery
+from watchword_server.ports.machine import Clock
+from watchword_server.ports.posture_log import PostureEntry, PostureLogStore, PostureQuery
 from watchword_server.services.rules_in_force import RulesInForce
 
 

@@ -7,7 +7,8 @@ from fastapi import APIRouter, Depends
 from watchword_server.core.audit import Action, Target
 from watchword_server.core.times import rfc3339
 from watchword_server.doors.operators.authentication import Authentication
-from watchword_server.ports import Clock, TokenKey, TokenKeys
+from watchword_server.ports.machine import Clock
+from watchword_server.ports.tokens import TokenKey, TokenKeys
 from watchword_server.services.auditing import Auditing
 
 

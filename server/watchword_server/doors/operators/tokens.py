@@ -14,7 +14,8 @@ from watchword_server.core.model import DeviceId
 from watchword_server.core.times import rfc3339
 from watchword_server.doors.operators.authentication import Authentication
 from watchword_server.doors.operators.queries import Email
-from watchword_server.ports import Clock, TokenStore
+from watchword_server.ports.machine import Clock
+from watchword_server.ports.tokens import TokenStore
 from watchword_server.services.rules_in_force import RulesInForce
 from watchword_server.services.service_tokens import ServiceTokens
 from watchword_server.services.token_uses import TokenUses
