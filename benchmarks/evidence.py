@@ -25,7 +25,9 @@ from watchword import possession
 from watchword.envelope import EVIDENCE_TYPE, pre_authentication_encoding
 from watchword_server.core.certificates import path
 from watchword_server.core.certificates.revocation import NOTHING_KNOWN
-from watchword_server.core.model import Check, Device, Envelope, Trust
+from watchword_server.core.model.checks import Check, Trust
+from watchword_server.core.model.devices import Device
+from watchword_server.core.model.evidence import Envelope
 from watchword_server.core.verify import Expectation, judge_claim, verify_evidence
 from watchword_server.doors import codec
 

@@ -7,7 +7,8 @@ from typing import Final
 from benchmarks import workload
 from benchmarks.peer_policy import CHECKS, HostRule, Question
 from watchword_server.core.decide import decide
-from watchword_server.core.model import AccessRequest, DevicePosture, Identity, ResolvedDevice
+from watchword_server.core.model.decisions import AccessRequest, Identity, ResolvedDevice
+from watchword_server.core.model.results import DevicePosture
 from watchword_server.core.rules import EMPTY_RULE_SET
 from watchword_server.core.snapshot import compile_rules
 

@@ -11,29 +11,11 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from watchword_server.core.facts import GROUPS
-from watchword_server.core.model import (
-    AccessRequest,
-    CertificateId,
-    Check,
-    CheckId,
-    ClientCertificateConfig,
-    Device,
-    DeviceId,
-    DeviceKey,
-    DevicePosture,
-    DeviceState,
-    EvidenceLevel,
-    Fingerprint,
-    Identity,
-    Instant,
-    KeyAlgorithm,
-    OnClone,
-    PostureResult,
-    Resolution,
-    ResolutionStrength,
-    ResolvedDevice,
-    Trust,
-)
+from watchword_server.core.model.checks import Check, ClientCertificateConfig, OnClone, Trust
+from watchword_server.core.model.decisions import AccessRequest, Identity, Resolution, ResolutionStrength, ResolvedDevice
+from watchword_server.core.model.devices import Device, DeviceKey, DeviceState, KeyAlgorithm
+from watchword_server.core.model.names import CertificateId, CheckId, DeviceId, Fingerprint, Instant
+from watchword_server.core.model.results import DevicePosture, EvidenceLevel, PostureResult
 from watchword_server.core.rules import (
     EMPTY_RULE_SET,
     Application,

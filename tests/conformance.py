@@ -19,7 +19,8 @@ from watchword_server.core.certificates.path import ValidPath, find_path
 from watchword_server.core.certificates.refusal import CertificateRefusedError
 from watchword_server.core.certificates.revocation import NOTHING_KNOWN, IssuerRevocation, RevocationView
 from watchword_server.core.certificates.revocation_check import check_revocation
-from watchword_server.core.model import Instant, RevocationPolicy
+from watchword_server.core.model.checks import RevocationPolicy
+from watchword_server.core.model.names import Instant
 
 _MAX_INTERMEDIATES: Final = 8  # where the suite leaves it to us
 _RAW_SIZES: Final = {"ecdsa-p256-sha256-raw": 32, "ecdsa-p384-sha384-raw": 48}

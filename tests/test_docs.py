@@ -25,7 +25,7 @@ from watchword_server.core.gateway import scheme_of
 from watchword_server.core.kinds import client_certificate
 from watchword_server.core.language.gateway import HTTP_FIELDS, IDENTITY_FIELDS, L4_FIELDS, OWNER_FIELDS, POSTURE_FIELDS
 from watchword_server.core.language.parse import parse
-from watchword_server.core.model import Standing
+from watchword_server.core.model.decisions import Standing
 from watchword_server.core.rules import LanguageSettings
 from watchword_server.core.snapshot import compile_rules
 

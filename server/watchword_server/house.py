@@ -23,7 +23,7 @@ from watchword_server.adapters.ocsp_client import OcspClient
 from watchword_server.adapters.revocation_reader import RevocationReader
 from watchword_server.adapters.signing_keys import SigningKeys
 from watchword_server.adapters.store_sql.store import SqlStore, StoreLimits
-from watchword_server.core.model import DeviceId, Instant
+from watchword_server.core.model.names import DeviceId, Instant
 from watchword_server.core.rules import UserTokens
 from watchword_server.doors.agents import AgentDoor, AgentLimits
 from watchword_server.doors.agents_http import AgentsHttp, RequestLimits

@@ -14,7 +14,7 @@ from watchword_server.adapters.signing_keys import (
     signed,
     thumbprint,
 )
-from watchword_server.core.model import Instant
+from watchword_server.core.model.names import Instant
 from watchword_server.errors import ConfigurationError, ConflictError, TokenRefusedError
 
 NOW = Instant(1_800_000_000.0)

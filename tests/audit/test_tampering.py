@@ -30,7 +30,7 @@ from watchword_server.core.audit import (
     hash_of,
     linked,
 )
-from watchword_server.core.model import Instant
+from watchword_server.core.model.names import Instant
 from watchword_server.core.revisions import difference_sha256
 
 RECORDS: Final = 8

@@ -7,7 +7,7 @@ from cryptography import x509
 from certificates.making import NOW, Made
 from watchword_server.core.certificates.path import find_path, issued_by
 from watchword_server.core.certificates.refusal import CertificateRefusedError
-from watchword_server.core.model import Instant
+from watchword_server.core.model.names import Instant
 
 
 def reason(

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from support.pki import KeyKind, PrivateKey, generate_key
-from watchword_server.core.model import Instant
+from watchword_server.core.model.names import Instant
 
 AT: Final = dt.datetime(2030, 1, 1, tzinfo=dt.UTC)
 NOW: Final = Instant(AT.timestamp())

@@ -11,7 +11,7 @@ from certificates.judging import reason, reason_direct, refusal
 from certificates.making import CA, DAY, NOT_CA, NOW, Made, alternative, authority, ders, make, name, pooled_key, usage
 from support.pki import KeyKind, PrivateKey
 from watchword_server.core.certificates.path import MAX_INTERMEDIATES, find_path
-from watchword_server.core.model import Instant
+from watchword_server.core.model.names import Instant
 
 CLIENT = ExtendedKeyUsageOID.CLIENT_AUTH
 UNKNOWN = x509.UnrecognizedExtension(ObjectIdentifier("1.3.6.1.4.1.55555.3"), b"\x05\x00")

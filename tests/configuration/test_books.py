@@ -13,7 +13,7 @@ from watchword_server.configuration.book import EMPTY_BOOK, RuleBook
 from watchword_server.configuration.document.base import Section
 from watchword_server.configuration.document.sections import validate_document
 from watchword_server.configuration.plan import plan_changes
-from watchword_server.core.model import Instant
+from watchword_server.core.model.names import Instant
 from watchword_server.core.snapshot import compile_rules
 from watchword_server.errors import ConfigurationError
 

@@ -21,7 +21,7 @@ from watchword_server.configuration.plan import Action, plan_changes, plan_entry
 from watchword_server.configuration.yaml_file import read_rule_file
 from watchword_server.configuration.yaml_text import parse_yaml
 from watchword_server.configuration.yaml_writing import yaml_of
-from watchword_server.core.model import Instant
+from watchword_server.core.model.names import Instant
 from watchword_server.errors import ConfigurationError
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=24) | st.sampled_from(["a: b", "x\ny", "#", "*a", "&b", "!c"])

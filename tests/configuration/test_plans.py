@@ -14,7 +14,7 @@ from watchword_server.configuration.document.sections import Document, validate_
 from watchword_server.configuration.plan import Plan, plan_changes
 from watchword_server.configuration.service_tokens import with_credential
 from watchword_server.configuration.yaml_file import read_rule_file
-from watchword_server.core.model import Instant
+from watchword_server.core.model.names import Instant
 from watchword_server.core.rules import LanguageSettings
 from watchword_server.errors import ConfigurationError
 from watchword_server.ports.rules import StoredObject

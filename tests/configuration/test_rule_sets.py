@@ -17,15 +17,10 @@ from watchword_server.configuration.document.selectors import Selector as Select
 from watchword_server.configuration.plan import plan_changes
 from watchword_server.configuration.service_tokens import with_credential
 from watchword_server.configuration.yaml_file import read_rule_file
-from watchword_server.core.model import (
-    Check,
-    ClientCertificateConfig,
-    EvidenceLevel,
-    Instant,
-    OnClone,
-    Outcome,
-    Trust,
-)
+from watchword_server.core.model.checks import Check, ClientCertificateConfig, OnClone, Trust
+from watchword_server.core.model.decisions import Outcome
+from watchword_server.core.model.names import Instant
+from watchword_server.core.model.results import EvidenceLevel
 from watchword_server.core.rules import (
     EMPTY_RULE_SET,
     NO_DEMAND,

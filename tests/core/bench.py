@@ -9,22 +9,10 @@ from support.device import HONEST, AttestStream, Lie, SimulatedDevice
 from support.pki import Pki
 from watchword.v1 import posture_pb2 as wire
 from watchword_server.core import keys
-from watchword_server.core.model import (
-    CertificateId,
-    Challenge,
-    Check,
-    CheckId,
-    ClientCertificateConfig,
-    Device,
-    DeviceId,
-    DeviceState,
-    Envelope,
-    Instant,
-    OnClone,
-    SessionId,
-    SigningCertificate,
-    Trust,
-)
+from watchword_server.core.model.checks import Check, ClientCertificateConfig, OnClone, SigningCertificate, Trust
+from watchword_server.core.model.devices import Device, DeviceState
+from watchword_server.core.model.evidence import Challenge, Envelope
+from watchword_server.core.model.names import CertificateId, CheckId, DeviceId, Instant, SessionId
 from watchword_server.core.verify import Expectation, VerifiedEvidence, verify_evidence
 from watchword_server.doors import codec
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from services.values import NOW, a_device
 from watchword_server.core.boots import MAX_BOOTS, seen_boot, with_boot
-from watchword_server.core.model import Instant, SeenBoot
+from watchword_server.core.model.devices import SeenBoot
+from watchword_server.core.model.names import Instant
 
 
 def sessions(*boot_ids: bytes) -> list[bool]:

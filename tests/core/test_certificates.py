@@ -29,7 +29,8 @@ from watchword_server.core.certificates.path import ValidPath, issued_by
 from watchword_server.core.certificates.refusal import ORDER, CertificateRefusedError
 from watchword_server.core.certificates.revocation import NOTHING_KNOWN
 from watchword_server.core.certificates.verdict import verify_client_certificate
-from watchword_server.core.model import CertificateId, ClientCertificateConfig, Instant, SigningCertificate
+from watchword_server.core.model.checks import ClientCertificateConfig, SigningCertificate
+from watchword_server.core.model.names import CertificateId, Instant
 
 CA: Final = PKI.issuing
 NAMES: Final = ("laptop-1.corp.example", "10.0.0.1", "urn://corp", "it@corp.example")

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from core.bench import CA, CHECK, NOW, PATIENT, Bench
 from watchword.v1 import posture_pb2 as wire
 from watchword_server.core.certificates.revocation import NOTHING_KNOWN
-from watchword_server.core.model import Claim, Evidence, EvidenceLevel
+from watchword_server.core.model.evidence import Claim, Evidence
+from watchword_server.core.model.results import EvidenceLevel
 from watchword_server.core.verify import judge_claim
 from watchword_server.doors import codec
 from watchword_server.errors import EnrollmentRefusedError, EvidenceMalformedError, ProtocolViolationError

@@ -14,7 +14,8 @@ from watchword_server.core.enrollment import (
     normal_serial_number,
     plan_enrollment,
 )
-from watchword_server.core.model import Device, DeviceId, DeviceKey, DeviceState, Instant, Inventory, KeyAlgorithm
+from watchword_server.core.model.devices import Device, DeviceKey, DeviceState, Inventory, KeyAlgorithm
+from watchword_server.core.model.names import DeviceId, Instant
 from watchword_server.errors import EnrollmentRefusedError
 
 NOW: Final = Instant(1_790_000_000.0)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from services.values import NOW
 from watchword_server.core.decide import decide
 from watchword_server.core.evaluations import evaluation_of
-from watchword_server.core.model import AccessRequest, Resolution, ResolvedDevice
+from watchword_server.core.model.decisions import AccessRequest, Resolution, ResolvedDevice
 from watchword_server.core.rules import EMPTY_RULE_SET, GatewayAction, GatewayFilter, GatewayRule
 from watchword_server.core.snapshot import RuleSnapshot, compile_rules
 

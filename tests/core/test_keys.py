@@ -17,7 +17,8 @@ from support.pki import PrivateKey, generate_key
 from watchword import possession
 from watchword.envelope import ENROLL_TYPE, EVIDENCE_TYPE, pre_authentication_encoding
 from watchword_server.core import keys
-from watchword_server.core.model import DeviceKey, Envelope, KeyAlgorithm
+from watchword_server.core.model.devices import DeviceKey, KeyAlgorithm
+from watchword_server.core.model.evidence import Envelope
 
 P256: Final = ec.generate_private_key(ec.SECP256R1())
 ED25519: Final = ed25519.Ed25519PrivateKey.generate()

@@ -8,7 +8,8 @@ import pytest
 
 from core.bench import AUDIENCE, NOW
 from watchword.envelope import GOODBYE_TYPE, KEY_ROTATE_TYPE
-from watchword_server.core.model import DeviceId, Envelope, Instant
+from watchword_server.core.model.evidence import Envelope
+from watchword_server.core.model.names import DeviceId, Instant
 from watchword_server.core.session import (
     AttestSession,
     ChallengeRequested,

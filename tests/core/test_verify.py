@@ -13,17 +13,11 @@ from support.signing import public_key_der
 from watchword.v1 import posture_pb2 as wire
 from watchword_server.core import keys
 from watchword_server.core.certificates.revocation import NOTHING_KNOWN
-from watchword_server.core.model import (
-    Check,
-    Claim,
-    DeviceId,
-    DeviceState,
-    Evidence,
-    EvidenceLevel,
-    Instant,
-    JudgedClaim,
-    OnClone,
-)
+from watchword_server.core.model.checks import Check, OnClone
+from watchword_server.core.model.devices import DeviceState
+from watchword_server.core.model.evidence import Claim, Evidence
+from watchword_server.core.model.names import DeviceId, Instant
+from watchword_server.core.model.results import EvidenceLevel, JudgedClaim
 from watchword_server.core.verify import as_cloned, judge_claim, verify_evidence
 from watchword_server.doors import codec
 from watchword_server.errors import (

@@ -30,17 +30,10 @@ from support.deciding import (
     decided,
 )
 from watchword_server.core.decide import decide
-from watchword_server.core.model import (
-    AccessRequest,
-    CheckId,
-    DeviceState,
-    EvidenceLevel,
-    Instant,
-    Outcome,
-    PostureResult,
-    Resolution,
-    ResolvedDevice,
-)
+from watchword_server.core.model.decisions import AccessRequest, Outcome, Resolution, ResolvedDevice
+from watchword_server.core.model.devices import DeviceState
+from watchword_server.core.model.names import CheckId, Instant
+from watchword_server.core.model.results import EvidenceLevel, PostureResult
 from watchword_server.core.rules import (
     NO_DEMAND,
     DeviceOwner,

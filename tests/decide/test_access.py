@@ -17,15 +17,9 @@ from support.deciding import (
     an_application,
     decided,
 )
-from watchword_server.core.model import (
-    AccessRequest,
-    CheckId,
-    EvidenceLevel,
-    Resolution,
-    ResolutionStrength,
-    ResolvedDevice,
-    Value,
-)
+from watchword_server.core.model.decisions import AccessRequest, Resolution, ResolutionStrength, ResolvedDevice, Value
+from watchword_server.core.model.names import CheckId
+from watchword_server.core.model.results import EvidenceLevel
 from watchword_server.core.rules import (
     AnyClientCertificate,
     AnyServiceToken,

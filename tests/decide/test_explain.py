@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from support.deciding import NOBODY, NOW, a_device, a_group, a_policy, a_request, a_result, a_rule, a_snapshot, an_application
 from watchword_server.core.decide import decide
 from watchword_server.core.explain import Explanation, Step, explain
-from watchword_server.core.model import AccessRequest, CheckId, ResolvedDevice
+from watchword_server.core.model.decisions import AccessRequest, ResolvedDevice
+from watchword_server.core.model.names import CheckId
 from watchword_server.core.rules import EmailIs, Everyone, InGroup, PostureCheckPassed
 from watchword_server.core.snapshot import RuleSnapshot
 

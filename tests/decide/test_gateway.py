@@ -20,7 +20,8 @@ from support.deciding import (
 )
 from watchword_server.core.gateway import PARTS, parse_part
 from watchword_server.core.language.compile import compile_expression
-from watchword_server.core.model import EvidenceLevel, ResolvedDevice, Value
+from watchword_server.core.model.decisions import ResolvedDevice, Value
+from watchword_server.core.model.results import EvidenceLevel
 from watchword_server.core.rules import EvidenceDemand, GatewayAction, GatewayList, GatewayRule, LanguageSettings
 from watchword_server.core.scene import Scene, posture_keys
 from watchword_server.core.snapshot import RuleSnapshot

@@ -20,7 +20,7 @@ from support.rules import IDENTITY_HEADER, wiki_rules
 from watchword.envelope import ENROLL_TYPE, TOKEN_TYPE, key_id
 from watchword.v1 import posture_pb2 as wire
 from watchword_agent.tokens import ProofKey
-from watchword_server.core.model import DeviceId
+from watchword_server.core.model.names import DeviceId
 from watchword_server.peer import Peer
 
 AUDIENCE: Final = "https://wiki.corp.example"

@@ -12,7 +12,7 @@ from cryptography.x509.oid import NameOID
 from doors.stage import MESH_SAN, MUTE_SECRET, SECRET_HEADER, Ask, Stage, check_request, nginx_peer
 from services.world import SECRET
 from support.pki import DAY, HOUR, generate_key, root_authority
-from watchword_server.core.model import Resolution, ResolvedDevice
+from watchword_server.core.model.decisions import Resolution, ResolvedDevice
 from watchword_server.core.rules import Caller, Link
 from watchword_server.errors import CallerRefusedError
 from watchword_server.peer import OPERATORS_SOCKET, Peer

@@ -8,7 +8,8 @@ import pytest
 
 from doors.stage import Stage
 from services.world import World
-from watchword_server.core.model import DeviceId, Resolution, ResolutionStrength, ResolvedDevice
+from watchword_server.core.model.decisions import Resolution, ResolutionStrength, ResolvedDevice
+from watchword_server.core.model.names import DeviceId
 from watchword_server.core.rules import Assertion, Caller, Link
 from watchword_server.services.connections import Connection
 from watchword_server.services.resolving import Presented

@@ -15,7 +15,8 @@ from services.world import World
 from support.pki import DAY, HOUR, Credential, Pki
 from support.rules import IDENTITY_HEADER
 from watchword.v1 import posture_pb2 as wire
-from watchword_server.core.model import Decision, DeviceId
+from watchword_server.core.model.decisions import Decision
+from watchword_server.core.model.names import DeviceId
 from watchword_server.peer import Peer
 from watchword_server.rehearsal.running import Ran, run
 from watchword_server.rehearsal.scenarios import RefusedToken, Scenario, ScenarioFile, load_scenarios

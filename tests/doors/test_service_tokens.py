@@ -11,7 +11,7 @@ import pytest
 from doors.stage import ALICE_HOST, BYPASS_HOST, MUTE_SECRET, SERVICE_HOST, SERVICE_TOKEN, Ask, Stage, Told
 from services.world import USER
 from support.processes import wait_until
-from watchword_server.core.model import Instant
+from watchword_server.core.model.names import Instant
 from watchword_server.core.rules import ServiceToken
 from watchword_server.errors import NotFoundError
 from watchword_server.services.resolving import ServiceCredential

@@ -44,14 +44,10 @@ from watchword_server.core.certificates.revocation import (
     Revoked,
     issuer_key_of,
 )
-from watchword_server.core.model import (
-    AccessRequest,
-    Device,
-    DeviceId,
-    DeviceState,
-    Envelope,
-    Instant,
-)
+from watchword_server.core.model.decisions import AccessRequest
+from watchword_server.core.model.devices import Device, DeviceState
+from watchword_server.core.model.evidence import Envelope
+from watchword_server.core.model.names import DeviceId, Instant
 from watchword_server.core.rules import UserTokens
 from watchword_server.core.session import (
     AttestSession,

@@ -9,18 +9,9 @@ from dataclasses import dataclass, field, replace
 from typing import Final, TypeVar
 
 from watchword_server.core.enrollment import EnrollmentAction, EnrollmentToken, ProvenEnrollment, plan_enrollment
-from watchword_server.core.model import (
-    CertificateBinding,
-    CheckId,
-    Device,
-    DeviceId,
-    DevicePosture,
-    DeviceState,
-    Fingerprint,
-    Instant,
-    JudgedClaim,
-    KeyFingerprint,
-)
+from watchword_server.core.model.devices import Device, DeviceState
+from watchword_server.core.model.names import CheckId, DeviceId, Fingerprint, Instant, KeyFingerprint
+from watchword_server.core.model.results import CertificateBinding, DevicePosture, JudgedClaim
 from watchword_server.errors import (
     ConflictError,
     DeviceNotActiveError,

@@ -11,7 +11,8 @@ from support.signing import possession_scheme, sign_envelope, sign_possession
 from watchword import possession
 from watchword.envelope import EVIDENCE_TYPE, GOODBYE_TYPE, pre_authentication_encoding
 from watchword.v1 import posture_pb2 as wire
-from watchword_server.core.model import CheckId, Envelope, SessionId
+from watchword_server.core.model.evidence import Envelope
+from watchword_server.core.model.names import CheckId, SessionId
 
 AUDIENCE: Final = "watchword/histories"
 Claims = tuple[tuple[CheckId, tuple[Shown, ...]], ...]

@@ -8,7 +8,7 @@ from audit.conftest import Office
 from support.device import SimulatedDevice
 from support.pki import Credential, Pki
 from support.rules import CHECK
-from watchword_server.core.model import DeviceId, Instant
+from watchword_server.core.model.names import DeviceId, Instant
 
 
 @pytest.fixture

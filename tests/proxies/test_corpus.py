@@ -29,7 +29,8 @@ from support.upstream import Upstream
 from watchword.decisions import DecisionClient, Request
 from watchword.v1 import posture_pb2 as wire
 from watchword_server.core.decide import decide
-from watchword_server.core.model import Decision, Instant
+from watchword_server.core.model.decisions import Decision
+from watchword_server.core.model.names import Instant
 from watchword_server.rehearsal.running import inputs_of
 from watchword_server.rehearsal.running import run as run_scenarios
 from watchword_server.rehearsal.scenarios import Scenario, ScenarioFile, load_scenarios

@@ -8,7 +8,7 @@ import pytest
 
 from rehearsal.files import HOST, a_check, a_document, a_rule, written
 from watchword_server.core.decide import decide
-from watchword_server.core.model import Instant
+from watchword_server.core.model.names import Instant
 from watchword_server.rehearsal.diffing import Differ, Difference, why
 from watchword_server.rehearsal.running import inputs_of
 from watchword_server.rehearsal.scenarios import Scenario

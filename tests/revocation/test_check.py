@@ -14,7 +14,8 @@ from watchword_server.core.certificates.ocsp import read_ocsp_response
 from watchword_server.core.certificates.refusal import CertificateRefusedError
 from watchword_server.core.certificates.revocation import IssuerRevocation, RevocationView, issuer_key_of
 from watchword_server.core.certificates.revocation_check import check_revocation
-from watchword_server.core.model import Instant, RevocationPolicy
+from watchword_server.core.model.checks import RevocationPolicy
+from watchword_server.core.model.names import Instant
 
 HOLD, REMOVED = x509.ReasonFlags.certificate_hold, x509.ReasonFlags.remove_from_crl
 OFF, PREFER, REQUIRE = RevocationPolicy.OFF, RevocationPolicy.PREFER, RevocationPolicy.REQUIRE

@@ -14,7 +14,7 @@ from support.pki import DAY, HOUR, Authority, Credential, generate_key, root_aut
 from support.revocation import UNKNOWN, ocsp_response, parsed, responder_of
 from watchword_server.core.certificates.ocsp import MAX_RESPONSE_LENGTH, OcspRefusedError, ocsp_request, read_ocsp_response
 from watchword_server.core.certificates.revocation import OcspStatus, RevocationReason
-from watchword_server.core.model import Instant
+from watchword_server.core.model.names import Instant
 
 KEY = generate_key()
 REVOKED, UNKNOWN_STATUS = ocsp.OCSPCertStatus.REVOKED, ocsp.OCSPCertStatus.UNKNOWN

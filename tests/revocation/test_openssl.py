@@ -13,7 +13,7 @@ from support.revocation import parsed
 from watchword_server.core.certificates.crl import RevocationListRefusedError, read_revocation_list
 from watchword_server.core.certificates.ocsp import ocsp_request, read_ocsp_response
 from watchword_server.core.certificates.revocation import RevocationReason
-from watchword_server.core.model import Instant
+from watchword_server.core.model.names import Instant
 
 pytestmark = pytest.mark.needs_program("openssl")
 CA = root_authority()

@@ -12,7 +12,7 @@ from support.http_server import HttpRequest, HttpResponse, HttpServer
 from support.pki import root_authority
 from support.revocation import revocation_list
 from watchword_server.adapters.revocation_reader import RevocationReader
-from watchword_server.core.model import Fingerprint
+from watchword_server.core.model.names import Fingerprint
 from watchword_server.errors import RevocationReadError
 from watchword_server.ports.revocation import ListSource, ReadRequest
 

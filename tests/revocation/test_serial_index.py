@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from watchword_server.core.certificates.revocation import RevocationReason, Revoked
 from watchword_server.core.certificates.serial_index import PackedSerialIndex, pack, serial_number_of
-from watchword_server.core.model import Instant
+from watchword_server.core.model.names import Instant
 
 SERIALS = st.one_of(st.integers(-(2**167), 2**167 - 1), st.integers(-300, 300))
 ENTRIES = st.builds(

@@ -23,7 +23,8 @@ from watchword_server.core.certificates.revocation import (
 )
 from watchword_server.core.certificates.revocation_check import check_revocation
 from watchword_server.core.certificates.serial_index import PackedSerialIndex, pack
-from watchword_server.core.model import Instant, RevocationPolicy
+from watchword_server.core.model.checks import RevocationPolicy
+from watchword_server.core.model.names import Instant
 
 NOW: Final = 2_000_000_000.0
 MINUTE, HOUR = 60.0, 3600.0

@@ -2,7 +2,8 @@
 
 import pytest
 
-from watchword_server.core.model import Challenge, DeviceId, Instant, SessionId
+from watchword_server.core.model.evidence import Challenge
+from watchword_server.core.model.names import DeviceId, Instant, SessionId
 from watchword_server.core.sealing import seal, unseal
 from watchword_server.core.session import SendChallenge
 from watchword_server.errors import StaleChallengeError

@@ -25,20 +25,11 @@ from services.values import (
     found,
 )
 from watchword_server.adapters.cache import CacheLimits, PostureCache, RevisionedCache
-from watchword_server.core.model import (
-    CertificateBinding,
-    Check,
-    CheckId,
-    ClientCertificateConfig,
-    DeviceId,
-    DevicePosture,
-    DeviceState,
-    Fingerprint,
-    Instant,
-    OnClone,
-    Standing,
-    Trust,
-)
+from watchword_server.core.model.checks import Check, ClientCertificateConfig, OnClone, Trust
+from watchword_server.core.model.decisions import Standing
+from watchword_server.core.model.devices import DeviceState
+from watchword_server.core.model.names import CheckId, DeviceId, Fingerprint, Instant
+from watchword_server.core.model.results import CertificateBinding, DevicePosture
 from watchword_server.core.posture import standing_of
 from watchword_server.errors import OverloadedError, StoreUnavailableError
 from watchword_server.ports.devices import DeviceStore

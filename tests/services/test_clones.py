@@ -13,7 +13,7 @@ from support.pki import Credential, Pki
 from support.rules import CHECK
 from watchword.v1 import posture_pb2 as wire
 from watchword_server.core.certificates.parsed import parse
-from watchword_server.core.model import DeviceId, KeyFingerprint
+from watchword_server.core.model.names import DeviceId, KeyFingerprint
 from watchword_server.errors import StoreUnavailableError
 
 CLONED = "certificate_cloned"

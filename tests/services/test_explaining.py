@@ -9,7 +9,8 @@ import pytest
 from services.world import USER, World
 from support.pki import Pki
 from support.rules import CHECK, HOST, POLICY
-from watchword_server.core.model import AccessRequest, DeviceId, Identity
+from watchword_server.core.model.decisions import AccessRequest, Identity
+from watchword_server.core.model.names import DeviceId
 from watchword_server.core.snapshot import EMPTY_SNAPSHOT
 from watchword_server.errors import NotFoundError
 from watchword_server.services.explaining import Explaining

@@ -11,7 +11,8 @@ from services.world import World
 from support.device import Lie, SimulatedDevice
 from support.pki import Credential, Pki
 from watchword.v1 import posture_pb2 as wire
-from watchword_server.core.model import Device, DeviceId
+from watchword_server.core.model.devices import Device
+from watchword_server.core.model.names import DeviceId
 from watchword_server.errors import ConflictError, NotFoundError
 
 CLONED = "device_key_cloned"

@@ -9,7 +9,8 @@ from support.device import Ended
 from support.pki import Credential, Pki
 from support.rules import CHECK
 from watchword.v1 import posture_pb2 as wire
-from watchword_server.core.model import DeviceId, DeviceState
+from watchword_server.core.model.devices import DeviceState
+from watchword_server.core.model.names import DeviceId
 from watchword_server.errors import ConflictError, NotFoundError, StoreUnavailableError
 
 

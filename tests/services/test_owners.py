@@ -11,7 +11,7 @@ from services.world import USER, World
 from support.pki import Credential, Pki
 from watchword.v1 import posture_pb2 as wire
 from watchword_server.__main__ import main
-from watchword_server.core.model import DeviceId
+from watchword_server.core.model.names import DeviceId
 from watchword_server.errors import ConflictError, NotFoundError
 
 

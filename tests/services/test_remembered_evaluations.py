@@ -6,7 +6,8 @@ from typing import Final, cast
 
 from services.values import NOW
 from watchword_server.core.evaluations import evaluation_of
-from watchword_server.core.model import AccessRequest, Instant
+from watchword_server.core.model.decisions import AccessRequest
+from watchword_server.core.model.names import Instant
 from watchword_server.core.rules import Caller
 from watchword_server.ports.memory import PostureMemory
 from watchword_server.services.decisions import Decisions

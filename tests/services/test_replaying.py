@@ -17,28 +17,19 @@ from watchword_server.core.evaluations import evaluation_of
 from watchword_server.core.facts import COUNTRY, REPORTABLE
 from watchword_server.core.language.gateway import MEMBERS
 from watchword_server.core.language.types import BOOL, BYTES, INT, IP, ArrayOf, MapOf, Type
-from watchword_server.core.model import (
+from watchword_server.core.model.checks import Check, ClientCertificateConfig, OnClone, Trust
+from watchword_server.core.model.decisions import (
     AccessRequest,
-    CertificateId,
-    Check,
-    CheckId,
-    ClientCertificateConfig,
     Decision,
-    DeviceId,
-    DevicePosture,
-    DeviceState,
-    EvidenceLevel,
-    Fingerprint,
     Identity,
-    Instant,
-    OnClone,
-    PostureResult,
     Resolution,
     ResolutionStrength,
     ResolvedDevice,
-    Trust,
     Value,
 )
+from watchword_server.core.model.devices import DeviceState
+from watchword_server.core.model.names import CertificateId, CheckId, DeviceId, Fingerprint, Instant
+from watchword_server.core.model.results import DevicePosture, EvidenceLevel, PostureResult
 from watchword_server.core.rules import (
     EMPTY_RULE_SET,
     AnyClientCertificate,

@@ -14,7 +14,7 @@ from services.world import World, inlined
 from support.crls import MINUTE, make_list
 from support.pki import HOUR, Pki
 from support.rules import wiki_rules
-from watchword_server.core.model import Instant
+from watchword_server.core.model.names import Instant
 from watchword_server.errors import ConflictError, NotFoundError, RevocationReadError, StoreUnavailableError
 from watchword_server.ports.revocation import ListSource, StoredRevocationList
 from watchword_server.services.revocation import Revocation

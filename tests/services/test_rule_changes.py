@@ -11,7 +11,7 @@ from services.world import World
 from support.pki import Credential, Pki, root_authority
 from support.rules import HOST
 from watchword.v1 import posture_pb2 as wire
-from watchword_server.core.model import Standing
+from watchword_server.core.model.decisions import Standing
 from watchword_server.core.posture import standing_of
 from watchword_server.errors import ConfigurationError, OverloadedError, StoreUnavailableError
 

@@ -8,7 +8,7 @@ from services.world import LocalCall, World
 from support.device import AttestStream, Ended
 from support.pki import Credential, Pki
 from watchword.v1 import posture_pb2 as wire
-from watchword_server.core.model import DeviceId
+from watchword_server.core.model.names import DeviceId
 from watchword_server.services.connections import AttestNow
 
 

@@ -4,23 +4,10 @@ from collections.abc import Iterable
 from hashlib import sha256
 from typing import Final
 
-from watchword_server.core.model import (
-    CertificateBinding,
-    CheckId,
-    Device,
-    DeviceId,
-    DeviceKey,
-    DevicePosture,
-    DeviceState,
-    EvidenceLevel,
-    Fingerprint,
-    Instant,
-    KeyAlgorithm,
-    KeyFingerprint,
-    PostureResult,
-    Resolution,
-    ResolvedDevice,
-)
+from watchword_server.core.model.decisions import Resolution, ResolvedDevice
+from watchword_server.core.model.devices import Device, DeviceKey, DeviceState, KeyAlgorithm
+from watchword_server.core.model.names import CheckId, DeviceId, Fingerprint, Instant, KeyFingerprint
+from watchword_server.core.model.results import CertificateBinding, DevicePosture, EvidenceLevel, PostureResult
 
 NOW: Final = Instant(1_790_000_000.0)
 DEVICE: Final = DeviceId("dev_1")

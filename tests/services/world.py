@@ -29,7 +29,8 @@ from support.rules import CHECK, HOST, IDENTITY_HEADER, wiki_rules
 from watchword.envelope import ENROLL_TYPE
 from watchword.v1 import posture_pb2 as wire
 from watchword_server.adapters.cache import PostureCache
-from watchword_server.core.model import CheckId, DeviceId, PostureResult
+from watchword_server.core.model.names import CheckId, DeviceId
+from watchword_server.core.model.results import PostureResult
 from watchword_server.doors.status import grpc_status
 from watchword_server.errors import StoreUnavailableError, WatchwordError
 from watchword_server.house import House

@@ -4,26 +4,10 @@ from hashlib import sha256
 from typing import Protocol
 
 from watchword_server.core.enrollment import EnrollmentToken, ProvenEnrollment
-from watchword_server.core.model import (
-    Candidate,
-    CheckId,
-    Claim,
-    Device,
-    DeviceId,
-    DeviceKey,
-    EvidenceLevel,
-    Fingerprint,
-    Instant,
-    Inventory,
-    JudgedClaim,
-    KeyAlgorithm,
-    KeyFingerprint,
-    PostureResult,
-    PrivateKeyState,
-    ProofContext,
-    SeenBoot,
-    SessionId,
-)
+from watchword_server.core.model.devices import Device, DeviceKey, Inventory, KeyAlgorithm, SeenBoot
+from watchword_server.core.model.evidence import Candidate, Claim, PrivateKeyState, ProofContext
+from watchword_server.core.model.names import CheckId, DeviceId, Fingerprint, Instant, KeyFingerprint, SessionId
+from watchword_server.core.model.results import EvidenceLevel, JudgedClaim, PostureResult
 from watchword_server.ports.devices import DeviceStore, EvidenceCommit
 from watchword_server.ports.rules import RulesChange, RuleStore, StoredObject
 from watchword_server.ports.tokens import ApiToken, TokenStore

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from watchword_server.adapters.clock import SystemClock
-from watchword_server.core.model import Instant
+from watchword_server.core.model.names import Instant
 
 
 @dataclass

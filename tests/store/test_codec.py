@@ -22,21 +22,10 @@ from watchword_server.adapters.store_sql.codec import (
     encode_context,
     encode_result,
 )
-from watchword_server.core.model import (
-    Candidate,
-    CheckId,
-    Claim,
-    DeviceId,
-    EvidenceLevel,
-    Fingerprint,
-    Instant,
-    KeyFingerprint,
-    PostureResult,
-    PrivateKeyState,
-    ProofContext,
-    SeenBoot,
-    SessionId,
-)
+from watchword_server.core.model.devices import SeenBoot
+from watchword_server.core.model.evidence import Candidate, Claim, PrivateKeyState, ProofContext
+from watchword_server.core.model.names import CheckId, DeviceId, Fingerprint, Instant, KeyFingerprint, SessionId
+from watchword_server.core.model.results import EvidenceLevel, PostureResult
 
 _text = st.text(st.characters(), max_size=20)
 _instant = st.floats(allow_nan=False, allow_infinity=False).map(Instant)

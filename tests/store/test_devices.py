@@ -21,7 +21,8 @@ from store.builders import (
     proven_until,
     uses,
 )
-from watchword_server.core.model import Device, DeviceId, DeviceState
+from watchword_server.core.model.devices import Device, DeviceState
+from watchword_server.core.model.names import DeviceId
 from watchword_server.errors import ConflictError, EnrollmentRefusedError, NotFoundError
 
 # ---- Enrolling ----------------------------------------------------------------------------------------------------------

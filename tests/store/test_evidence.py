@@ -23,7 +23,8 @@ from store.builders import (
     later,
     proven_until,
 )
-from watchword_server.core.model import DeviceId, DeviceState, Instant, SeenBoot
+from watchword_server.core.model.devices import DeviceState, SeenBoot
+from watchword_server.core.model.names import DeviceId, Instant
 from watchword_server.errors import ConflictError, DeviceNotActiveError, NotFoundError, SupersededError
 from watchword_server.ports.devices import Rejudgement
 

@@ -14,7 +14,7 @@ from store.builders import NOW, a_commit, a_judged_claim, a_token, an_api_token,
 from store.sqlite import FullDisk, busy_writer, change_log, queue, revision
 from watchword_server.adapters.store_sql.store import SqlStore
 from watchword_server.adapters.store_sql.writer import WriteTransaction
-from watchword_server.core.model import DeviceId
+from watchword_server.core.model.names import DeviceId
 from watchword_server.errors import StoreUnavailableError
 
 _LARGE: dict[str, object] = {"text": "x" * 200_000}  # more pages than are free

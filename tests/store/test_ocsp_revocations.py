@@ -8,7 +8,7 @@ from store.builders import NOW, later
 from watchword_server.adapters.store_sql.store import SqlStore
 from watchword_server.core.certificates.names import CanonicalName
 from watchword_server.core.certificates.revocation import IssuerKey, OcspStatus, RevocationReason, Revoked
-from watchword_server.core.model import CertificateId
+from watchword_server.core.model.names import CertificateId
 from watchword_server.ports.revocation import StoredOcspRevocation
 
 STATUS = OcspStatus(Revoked(NOW, RevocationReason.KEY_COMPROMISE), NOW, later(60), responder=1 << 159)

@@ -6,7 +6,7 @@ import pytest
 
 from store.builders import CERTIFICATE, NOW, OTHER_CHECK, a_judged_claim, a_token, an_enrollment, later
 from watchword_server.adapters.store_sql.store import SqlStore
-from watchword_server.core.model import CertificateId, DeviceId
+from watchword_server.core.model.names import CertificateId, DeviceId
 from watchword_server.errors import NotFoundError
 from watchword_server.ports.devices import EvidenceCommit
 from watchword_server.ports.revocation import ListSource, StoredRevocationList

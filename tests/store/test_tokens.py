@@ -6,7 +6,7 @@ import pytest
 
 from store.builders import NOW, Store, a_token, an_api_token, an_enrollment, enroll, later
 from watchword_server.core.enrollment import EnrollmentToken
-from watchword_server.core.model import DeviceId
+from watchword_server.core.model.names import DeviceId
 from watchword_server.errors import ConflictError, EnrollmentRefusedError, NotFoundError
 
 

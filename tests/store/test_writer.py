@@ -28,7 +28,8 @@ from store.builders import (
 )
 from store.sqlite import Commits, busy_writer, change_log, clock_floor, queue, revision
 from watchword_server.adapters.store_sql.store import SqlStore, StoreLimits
-from watchword_server.core.model import DeviceId, DeviceState
+from watchword_server.core.model.devices import DeviceState
+from watchword_server.core.model.names import DeviceId
 from watchword_server.errors import ConflictError, NotFoundError, OverloadedError, StoreUnavailableError, WatchwordError
 from watchword_server.ports.devices import Rejudgement
 

@@ -5,33 +5,20 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from watchword_server.core.decide import decide
-from watchword_server.core.model import (
+from watchword_server.core.model.checks import Check, ClientCertificateConfig, OnClone, Trust
+from watchword_server.core.model.decisions import (
     AccessRequest,
-    CertificateId,
-    Check,
-    CheckId,
-    ClientCertificateConfig,
     Decision,
-    Device,
-    DeviceId,
-    DeviceKey,
-    DevicePosture,
-    DeviceState,
-    EvidenceLevel,
-    Fingerprint,
     Identity,
-    Instant,
-    KeyAlgorithm,
-    KeyProtection,
-    OnClone,
     Outcome,
-    PostureResult,
     Resolution,
     ResolutionStrength,
     ResolvedDevice,
-    Trust,
     Value,
 )
+from watchword_server.core.model.devices import Device, DeviceKey, DeviceState, KeyAlgorithm, KeyProtection
+from watchword_server.core.model.names import CertificateId, CheckId, DeviceId, Fingerprint, Instant
+from watchword_server.core.model.results import DevicePosture, EvidenceLevel, PostureResult
 from watchword_server.core.rules import (
     NO_DEMAND,
     Application,

@@ -12,7 +12,7 @@ from cryptography.x509 import ocsp
 from support.pki import DAY, HOUR, Authority, Credential, PrivateKey
 from watchword_server.core.certificates.parsed import ParsedCertificate, parse_whole
 from watchword_server.core.certificates.path import ValidPath
-from watchword_server.core.model import Instant
+from watchword_server.core.model.names import Instant
 
 Extensions = Iterable[tuple[x509.ExtensionType, bool]]
 UNKNOWN = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.4.1.55555.1"), b"\x05\x00")

@@ -16,16 +16,9 @@ from typing import Generic, TypeVar
 
 from cachetools import LRUCache, TLRUCache
 
-from watchword_server.core.model import (
-    CertificateBinding,
-    Device,
-    DeviceId,
-    DevicePosture,
-    DeviceState,
-    KeyFingerprint,
-    Lock,
-    PostureResult,
-)
+from watchword_server.core.model.devices import Device, DeviceState, Lock
+from watchword_server.core.model.names import DeviceId, KeyFingerprint
+from watchword_server.core.model.results import CertificateBinding, DevicePosture, PostureResult
 from watchword_server.errors import StoreUnavailableError
 from watchword_server.ports.devices import DeviceStore
 from watchword_server.ports.memory import Narrowing

@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from watchword_server.core.model import Instant
+from watchword_server.core.model.names import Instant
 
 _BEGINNING = Instant(0.0)
 

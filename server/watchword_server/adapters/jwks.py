@@ -17,7 +17,7 @@ import jwt
 import structlog
 
 from watchword_server import events
-from watchword_server.core.model import Instant
+from watchword_server.core.model.names import Instant
 from watchword_server.errors import KeysUnavailableError, TokenRefusedError
 
 _log = structlog.get_logger(__name__)

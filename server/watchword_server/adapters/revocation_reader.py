@@ -14,7 +14,7 @@ from watchword_server.core.certificates.parsed import fingerprint, parse_issuer,
 from watchword_server.core.certificates.refusal import CertificateRefusedError
 from watchword_server.core.certificates.revocation import IssuerKey, ListScope, ListSigner, RevocationList, issuer_key_of
 from watchword_server.core.certificates.serial_index import PackedSerialIndex
-from watchword_server.core.model import Instant
+from watchword_server.core.model.names import Instant
 from watchword_server.errors import RevocationReadError
 from watchword_server.ports.revocation import ListSource, ReadList, ReadRequest
 

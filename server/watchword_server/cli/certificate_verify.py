@@ -20,15 +20,8 @@ from watchword_server.core.certificates.path import check_signing_certificate
 from watchword_server.core.certificates.refusal import CertificateRefusedError
 from watchword_server.core.certificates.revocation import NOTHING_KNOWN, RevocationView
 from watchword_server.core.certificates.verdict import VerifiedCertificate
-from watchword_server.core.model import (
-    CertificateId,
-    ClientCertificateConfig,
-    Instant,
-    OnClone,
-    RevocationPolicy,
-    SigningCertificate,
-    Trust,
-)
+from watchword_server.core.model.checks import ClientCertificateConfig, OnClone, RevocationPolicy, SigningCertificate, Trust
+from watchword_server.core.model.names import CertificateId, Instant
 from watchword_server.core.times import rfc3339
 
 _FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)

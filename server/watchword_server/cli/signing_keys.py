@@ -10,7 +10,7 @@ from watchword_server.adapters.signing_keys import SigningKeys
 from watchword_server.cli.client import call
 from watchword_server.cli.options import DATA, JSON
 from watchword_server.cli.tables import table
-from watchword_server.core.model import Instant
+from watchword_server.core.model.names import Instant
 
 _PATH = "/api/v1/signing-keys"
 

@@ -14,7 +14,8 @@ from watchword_server.configuration.build import build_entry
 from watchword_server.configuration.consistency import Claims, Page, inconsistencies, page_of, read_objects
 from watchword_server.configuration.document.base import Section
 from watchword_server.configuration.document.expressions import DEFAULT_LANGUAGE
-from watchword_server.core.model import Instant, Outcome
+from watchword_server.core.model.decisions import Outcome
+from watchword_server.core.model.names import Instant
 from watchword_server.core.rules import EMPTY_RULE_SET, LanguageSettings, RuleSet
 from watchword_server.errors import ConfigurationError, Problem
 from watchword_server.ports.rules import StoredObject

@@ -20,20 +20,18 @@ from watchword_server.configuration.document.lists import GatewayList as ListEnt
 from watchword_server.configuration.document.lists import canonical
 from watchword_server.configuration.document.sections import Setting
 from watchword_server.configuration.document.service_tokens import ServiceToken as ServiceTokenEntry
-from watchword_server.core.model import (
-    CertificateId,
+from watchword_server.core.model.checks import (
     Check,
-    CheckId,
     ClientCertificateConfig,
-    Instant,
     ListPlace,
     OcspResponder,
     OnClone,
-    Outcome,
     RevocationPolicy,
     SigningCertificate,
     Trust,
 )
+from watchword_server.core.model.decisions import Outcome
+from watchword_server.core.model.names import CertificateId, CheckId, Instant
 from watchword_server.core.rules import (
     Assertion,
     Caller,

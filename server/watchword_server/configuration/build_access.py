@@ -11,7 +11,9 @@ from watchword_server.configuration.document.destinations import destination_of
 from watchword_server.configuration.document.evidence import Evidence
 from watchword_server.core import facts
 from watchword_server.core.certificates.names import lower_case
-from watchword_server.core.model import CheckId, EvidenceLevel, ResolutionStrength
+from watchword_server.core.model.decisions import ResolutionStrength
+from watchword_server.core.model.names import CheckId
+from watchword_server.core.model.results import EvidenceLevel
 from watchword_server.core.rules import (
     NO_DEMAND,
     AnyClientCertificate,

@@ -17,7 +17,7 @@ from watchword_server.configuration.document.service_tokens import CREDENTIAL
 from watchword_server.configuration.naming import API, Difference, Naming, naming_differences
 from watchword_server.configuration.references import BodyPath, Reference, references, with_ids
 from watchword_server.core.gateway import PARTS
-from watchword_server.core.model import Instant
+from watchword_server.core.model.names import Instant
 from watchword_server.core.rules import LanguageSettings
 from watchword_server.errors import ConfigurationError, ConflictError, NotFoundError, Problem
 from watchword_server.ports.rules import RulesChange, StoredObject

@@ -9,7 +9,7 @@ from watchword_server.configuration.consistency import page_of, read_objects
 from watchword_server.configuration.document.base import Section
 from watchword_server.configuration.document.service_tokens import CREDENTIAL
 from watchword_server.configuration.plan import Action, Plan, PlannedEntry
-from watchword_server.core.model import Instant
+from watchword_server.core.model.names import Instant
 from watchword_server.core.revisions import SecretMissingError, State, with_secrets
 from watchword_server.errors import ConfigurationError, Problem
 from watchword_server.ports.rules import RulesChange, StoredObject

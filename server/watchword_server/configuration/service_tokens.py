@@ -6,7 +6,7 @@ from dataclasses import replace
 from watchword_server.configuration.document.base import Section, quoted
 from watchword_server.configuration.document.sections import validate_entry
 from watchword_server.configuration.document.service_tokens import CREDENTIAL
-from watchword_server.core.model import Instant
+from watchword_server.core.model.names import Instant
 from watchword_server.errors import ConfigurationError, Problem
 from watchword_server.ports.rules import StoredObject
 

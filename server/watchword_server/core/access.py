@@ -12,7 +12,7 @@ from watchword_server.core.certificates.names import lower_case
 from watchword_server.core.facts import LOGIN_METHOD
 from watchword_server.core.language.sets import IpRanges
 from watchword_server.core.lists import Matcher
-from watchword_server.core.model import CheckStanding, ResolutionStrength, RuleMatch, Standing
+from watchword_server.core.model.decisions import CheckStanding, ResolutionStrength, RuleMatch, Standing
 from watchword_server.core.posture import stricter
 from watchword_server.core.rules import (
     NO_DEMAND,

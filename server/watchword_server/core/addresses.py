@@ -2,7 +2,7 @@
 
 import ipaddress
 
-from watchword_server.core.model import IPAddress
+from watchword_server.core.model.names import IPAddress
 
 
 def address_from(text: str) -> IPAddress:

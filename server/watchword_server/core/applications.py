@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from watchword_server.core.access import CompiledPolicy
-from watchword_server.core.model import RuleMatch
+from watchword_server.core.model.decisions import RuleMatch
 from watchword_server.core.paths import decoded
 from watchword_server.core.rules import Application, Destination, PolicyDecision
 

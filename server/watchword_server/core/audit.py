@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
-from watchword_server.core.model import Instant
+from watchword_server.core.model.names import Instant
 from watchword_server.core.times import rfc3339
 
 BEFORE_THE_FIRST: Final = "0" * 64  # the hash that record 1 names as the one before

@@ -8,7 +8,8 @@ stated one before, lest a copy keep silent; of a device that never did nothing i
 from dataclasses import replace
 from typing import Final
 
-from watchword_server.core.model import Device, Instant, SeenBoot
+from watchword_server.core.model.devices import Device, SeenBoot
+from watchword_server.core.model.names import Instant
 
 MAX_BOOTS: Final = 8  # kept of a device; a boot that so many others followed is forgotten, and would be new if it came back
 

@@ -13,17 +13,17 @@ from typing import Final
 
 from watchword_server.core.access import CompiledPolicy, Truth
 from watchword_server.core.gateway import CompiledGatewayRule
-from watchword_server.core.model import (
+from watchword_server.core.model.decisions import (
     AccessRequest,
     CheckStanding,
     Decision,
-    Instant,
     Outcome,
     Resolution,
     ResolvedDevice,
     RuleMatch,
     Standing,
 )
+from watchword_server.core.model.names import Instant
 from watchword_server.core.paths import is_plain, readings
 from watchword_server.core.scene import EvaluationScene, Scene
 from watchword_server.core.snapshot import RuleSnapshot

@@ -5,7 +5,8 @@ from enum import StrEnum
 from hmac import compare_digest
 from typing import TypeGuard
 
-from watchword_server.core.model import Device, DeviceId, DeviceKey, DeviceState, Instant, Inventory
+from watchword_server.core.model.devices import Device, DeviceKey, DeviceState, Inventory
+from watchword_server.core.model.names import DeviceId, Instant
 from watchword_server.errors import EnrollmentRefusedError
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from watchword_server.core.model import Evaluation, Value
+from watchword_server.core.model.decisions import Evaluation, Value
 
 _NAMES: Final = {"subject": ("type", "id"), "action": ("name",), "resource": ("type", "id")}
 _INT64: Final = 1 << 63

@@ -19,14 +19,8 @@ from watchword_server.core.language.compile import compile_node, value_of
 from watchword_server.core.language.parse import Expression
 from watchword_server.core.language.types import IP, ArrayOf, MapOf, Type
 from watchword_server.core.lists import list_key
-from watchword_server.core.model import (
-    AccessRequest,
-    CheckStanding,
-    Decision,
-    Instant,
-    Resolution,
-    ResolvedDevice,
-)
+from watchword_server.core.model.decisions import AccessRequest, CheckStanding, Decision, Resolution, ResolvedDevice
+from watchword_server.core.model.names import Instant
 from watchword_server.core.paths import readings
 from watchword_server.core.posture import stricter
 from watchword_server.core.rules import (

@@ -14,7 +14,8 @@ from watchword_server.core.language.parse import Expression, parse
 from watchword_server.core.language.scheme import Limits, Scheme
 from watchword_server.core.language.types import ArrayOf
 from watchword_server.core.lists import Matcher
-from watchword_server.core.model import CheckId, RuleMatch
+from watchword_server.core.model.decisions import RuleMatch
+from watchword_server.core.model.names import CheckId
 from watchword_server.core.rules import GatewayAction, GatewayRule, LanguageSettings
 from watchword_server.core.scene import Scene, posture_keys
 from watchword_server.errors import ExpressionError

@@ -10,7 +10,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 from watchword import possession
 from watchword.envelope import key_id, pre_authentication_encoding
-from watchword_server.core.model import DeviceKey, Envelope, KeyAlgorithm
+from watchword_server.core.model.devices import DeviceKey, KeyAlgorithm
+from watchword_server.core.model.evidence import Envelope
 
 # Ed25519 points of small order, encodings with the sign bit cleared: under these a signature needs no private key.
 # Source: the list of RFC 7748 section 6.1 small-order points mapped to Edwards form; see also "Taming the many EdDSAs".

@@ -5,7 +5,11 @@ Expiry and check revision are looked at here again: a cache never decides.
 
 from typing import Final
 
-from watchword_server.core.model import Check, DeviceState, EvidenceLevel, Instant, OnClone, ResolvedDevice, Standing
+from watchword_server.core.model.checks import Check, OnClone
+from watchword_server.core.model.decisions import ResolvedDevice, Standing
+from watchword_server.core.model.devices import DeviceState
+from watchword_server.core.model.names import Instant
+from watchword_server.core.model.results import EvidenceLevel
 from watchword_server.core.rules import NO_DEMAND, EvidenceDemand
 
 # Looking an enum's member up costs as much as a comparison, and this is done several times for each request.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from watchword_server.core.audit import Actor
-from watchword_server.core.model import Instant
+from watchword_server.core.model.names import Instant
 
 # Members of bodies that are, or open, something. Of a hash as well: a caller's secret may be one that can be guessed.
 SECRETS: Final = frozenset(

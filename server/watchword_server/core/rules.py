@@ -11,17 +11,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
-from watchword_server.core.model import (
-    CertificateId,
-    Check,
-    CheckId,
-    EvidenceLevel,
-    Instant,
-    IPNetwork,
-    Outcome,
-    ResolutionStrength,
-    SigningCertificate,
-)
+from watchword_server.core.model.checks import Check, SigningCertificate
+from watchword_server.core.model.decisions import Outcome, ResolutionStrength
+from watchword_server.core.model.names import CertificateId, CheckId, Instant, IPNetwork
+from watchword_server.core.model.results import EvidenceLevel
 
 # ---- Selectors ----------------------------------------------------------------------------------------------------------
 

@@ -6,17 +6,10 @@ from ipaddress import IPv4Address
 from typing import Final, cast
 
 from watchword_server.core.facts import COUNTRY, GROUPS
-from watchword_server.core.model import (
-    AccessRequest,
-    Check,
-    CheckId,
-    CheckStanding,
-    DeviceState,
-    Instant,
-    ResolvedDevice,
-    Standing,
-    Value,
-)
+from watchword_server.core.model.checks import Check
+from watchword_server.core.model.decisions import AccessRequest, CheckStanding, ResolvedDevice, Standing, Value
+from watchword_server.core.model.devices import DeviceState
+from watchword_server.core.model.names import CheckId, Instant
 from watchword_server.core.posture import standing_of
 from watchword_server.core.rules import EvidenceDemand
 

@@ -10,7 +10,8 @@ import struct
 from dataclasses import dataclass
 from typing import Final
 
-from watchword_server.core.model import Challenge, DeviceId, Instant, SessionId
+from watchword_server.core.model.evidence import Challenge
+from watchword_server.core.model.names import DeviceId, Instant, SessionId
 from watchword_server.core.session import SendChallenge
 from watchword_server.errors import StaleChallengeError
 

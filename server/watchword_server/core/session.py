@@ -14,7 +14,8 @@ from enum import Enum, auto
 from typing import Self
 
 from watchword import envelope as envelopes
-from watchword_server.core.model import Challenge, DeviceId, Envelope, Instant, SessionId
+from watchword_server.core.model.evidence import Challenge, Envelope
+from watchword_server.core.model.names import DeviceId, Instant, SessionId
 from watchword_server.core.verify import Expectation
 from watchword_server.errors import ProtocolViolationError
 

@@ -2,7 +2,7 @@
 
 import datetime as dt
 
-from watchword_server.core.model import Instant
+from watchword_server.core.model.names import Instant
 
 
 def rfc3339(instant: Instant | None) -> str | None:

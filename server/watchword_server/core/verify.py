@@ -16,31 +16,20 @@ from watchword_server.core.certificates.revocation import RevocationView
 from watchword_server.core.certificates.work import Work
 from watchword_server.core.kinds import KINDS
 from watchword_server.core.kinds.verdict import JudgingContext, Verdict
-from watchword_server.core.model import (
-    CertificateId,
+from watchword_server.core.model.checks import Check, OnClone, SigningCertificate
+from watchword_server.core.model.devices import Device, DeviceKey, DeviceState, Inventory
+from watchword_server.core.model.evidence import (
     Challenge,
-    Check,
     Claim,
-    Device,
-    DeviceId,
-    DeviceKey,
-    DeviceState,
     Envelope,
     Evidence,
-    EvidenceLevel,
     Goodbye,
-    Instant,
-    Inventory,
-    JudgedClaim,
-    KeyFingerprint,
     KeyRotation,
-    OnClone,
-    PostureResult,
     ProofContext,
-    SessionId,
-    SigningCertificate,
     Statement,
 )
+from watchword_server.core.model.names import CertificateId, DeviceId, Instant, KeyFingerprint, SessionId
+from watchword_server.core.model.results import EvidenceLevel, JudgedClaim, PostureResult
 from watchword_server.core.times import rfc3339
 from watchword_server.errors import (
     DeviceNotActiveError,

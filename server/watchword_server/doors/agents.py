@@ -16,7 +16,9 @@ from watchword_server.adapters.metrics import Metrics
 from watchword_server.core.addresses import address_from
 from watchword_server.core.audit import Action, Actor, Target
 from watchword_server.core.certificates.parsed import parse_issuer
-from watchword_server.core.model import Check, Device, DeviceId, IPAddress, Trust
+from watchword_server.core.model.checks import Check, Trust
+from watchword_server.core.model.devices import Device
+from watchword_server.core.model.names import DeviceId, IPAddress
 from watchword_server.core.session import (
     AttestSession,
     ChallengeRequested,

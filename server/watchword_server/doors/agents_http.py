@@ -17,7 +17,8 @@ from watchword.v1 import posture_pb2 as wire
 from watchword_server import events
 from watchword_server.acting import acting
 from watchword_server.core.audit import Actor
-from watchword_server.core.model import Device, DeviceId
+from watchword_server.core.model.devices import Device
+from watchword_server.core.model.names import DeviceId
 from watchword_server.core.sealing import Unsealed, seal, unseal
 from watchword_server.core.session import AttestSession, EnvelopeReceived, Hello, JudgeEnvelope, SendChallenge, TakeGoodbye
 from watchword_server.doors import codec

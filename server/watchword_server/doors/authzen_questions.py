@@ -11,7 +11,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from watchword_server.core.evaluations import evaluation_of
-from watchword_server.core.model import AccessRequest, DeviceId
+from watchword_server.core.model.decisions import AccessRequest
+from watchword_server.core.model.names import DeviceId
 from watchword_server.core.rules import Caller, EntityRole
 from watchword_server.doors.requests import access_request, as_headers, presented, split_url
 from watchword_server.errors import RequestMalformedError

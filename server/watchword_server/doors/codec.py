@@ -10,25 +10,11 @@ from watchword.envelope import KEY_ROTATE_TYPE
 from watchword.v1 import posture_pb2 as wire
 from watchword_server.core.enrollment import normal_serial_number
 from watchword_server.core.kinds.client_certificate import MAX_CANDIDATES
-from watchword_server.core.model import (
-    Candidate,
-    Check,
-    CheckId,
-    Claim,
-    Device,
-    DeviceId,
-    DeviceState,
-    Envelope,
-    Evidence,
-    Goodbye,
-    Instant,
-    Inventory,
-    KeyProtection,
-    KeyRotation,
-    PostureResult,
-    PrivateKeyState,
-    SessionId,
-)
+from watchword_server.core.model.checks import Check
+from watchword_server.core.model.devices import Device, DeviceState, Inventory, KeyProtection
+from watchword_server.core.model.evidence import Candidate, Claim, Envelope, Evidence, Goodbye, KeyRotation, PrivateKeyState
+from watchword_server.core.model.names import CheckId, DeviceId, Instant, SessionId
+from watchword_server.core.model.results import PostureResult
 from watchword_server.core.session import SendChallenge
 from watchword_server.core.verify import COLLECTION_ERRORS
 from watchword_server.errors import EnrollmentRefusedError, EvidenceMalformedError, ProtocolViolationError

@@ -8,7 +8,7 @@ certificate in it, the headers of identity and facts, X-Forwarded-For (one addre
 
 from typing import Final
 
-from watchword_server.core.model import AccessRequest
+from watchword_server.core.model.decisions import AccessRequest
 from watchword_server.core.rules import Caller
 from watchword_server.doors.http_authz import Subrequest
 from watchword_server.doors.passed_certificates import from_forwarded_client_cert

@@ -6,7 +6,7 @@ from typing import Any, Final, NoReturn
 
 from watchword_server.core.facts import REPORTABLE, is_about_the_user
 from watchword_server.core.language.types import BYTES
-from watchword_server.core.model import Value
+from watchword_server.core.model.decisions import Value
 from watchword_server.core.rules import Assertion, Caller
 from watchword_server.errors import RequestMalformedError
 from watchword_server.services.facts import fact_value

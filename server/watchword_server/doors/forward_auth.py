@@ -8,7 +8,7 @@ identity and facts, X-Forwarded-For (one address). 200 allows; everything else g
 from collections.abc import Callable
 from typing import Final
 
-from watchword_server.core.model import AccessRequest
+from watchword_server.core.model.decisions import AccessRequest
 from watchword_server.core.rules import Caller
 from watchword_server.doors.http_authz import Subrequest
 from watchword_server.doors.passed_certificates import from_base64_der, from_traefik

@@ -13,16 +13,10 @@ from watchword.v1 import decision_pb2 as wire
 from watchword_server import events
 from watchword_server.adapters.metrics import Metrics
 from watchword_server.core.answer_headers import OWNED_HEADERS, REASON
-from watchword_server.core.model import (
-    CheckStanding,
-    Decision,
-    DeviceId,
-    DevicePosture,
-    DeviceState,
-    Instant,
-    Resolution,
-    Standing,
-)
+from watchword_server.core.model.decisions import CheckStanding, Decision, Resolution, Standing
+from watchword_server.core.model.devices import DeviceState
+from watchword_server.core.model.names import DeviceId, Instant
+from watchword_server.core.model.results import DevicePosture
 from watchword_server.core.rules import Assertion, Caller
 from watchword_server.core.snapshot import RuleSnapshot
 from watchword_server.doors.callers import authenticate_caller, note_refused_caller

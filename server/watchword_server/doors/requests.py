@@ -9,7 +9,8 @@ from typing import Final, TypeVar
 from cryptography import x509
 
 from watchword_server.core.addresses import address_from
-from watchword_server.core.model import AccessRequest, DeviceId, Identity, IPAddress, Value
+from watchword_server.core.model.decisions import AccessRequest, Identity, Value
+from watchword_server.core.model.names import DeviceId, IPAddress
 from watchword_server.core.rules import Assertion, Caller
 from watchword_server.doors.facts import facts_of_a_route, reported_facts, together
 from watchword_server.doors.passed_certificates import MAX_LENGTH, from_der

@@ -17,7 +17,7 @@ import structlog
 from watchword_server import events
 from watchword_server.adapters.metrics import Metrics
 from watchword_server.core.answer_headers import REASON
-from watchword_server.core.model import AccessRequest
+from watchword_server.core.model.decisions import AccessRequest
 from watchword_server.core.rules import Caller
 from watchword_server.doors.callers import SECRET_HEADER, authenticate_caller, note_refused_caller
 from watchword_server.doors.denials import told_to_the_client

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from watchword_server.core.audit import Act, Link
-from watchword_server.core.model import Instant
+from watchword_server.core.model.names import Instant
 
 
 @dataclass(frozen=True, slots=True)

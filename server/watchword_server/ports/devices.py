@@ -5,19 +5,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from watchword_server.core.enrollment import ProvenEnrollment
-from watchword_server.core.model import (
-    CertificateBinding,
-    CheckId,
-    Device,
-    DeviceId,
-    DeviceKey,
-    DevicePosture,
-    DeviceState,
-    Instant,
-    JudgedClaim,
-    KeyFingerprint,
-    SeenBoot,
-)
+from watchword_server.core.model.devices import Device, DeviceKey, DeviceState, SeenBoot
+from watchword_server.core.model.names import CheckId, DeviceId, Instant, KeyFingerprint
+from watchword_server.core.model.results import CertificateBinding, DevicePosture, JudgedClaim
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from watchword_server.core.model import Instant
+from watchword_server.core.model.names import Instant
 
 
 class Clock(Protocol):

@@ -4,17 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from watchword_server.core.model import (
-    CertificateBinding,
-    CheckId,
-    Device,
-    DeviceId,
-    DevicePosture,
-    DeviceState,
-    KeyFingerprint,
-    Lock,
-    PostureResult,
-)
+from watchword_server.core.model.devices import Device, DeviceState, Lock
+from watchword_server.core.model.names import CheckId, DeviceId, KeyFingerprint
+from watchword_server.core.model.results import CertificateBinding, DevicePosture, PostureResult
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from watchword_server.core.model import DeviceId, Instant, PostureResult
+from watchword_server.core.model.names import DeviceId, Instant
+from watchword_server.core.model.results import PostureResult
 
 
 @dataclass(frozen=True, slots=True)

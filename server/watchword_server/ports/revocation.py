@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from watchword_server.core.certificates.revocation import IssuerKey, OcspStatus, RevocationList
-from watchword_server.core.model import CertificateId, Fingerprint, Instant
+from watchword_server.core.model.names import CertificateId, Fingerprint, Instant
 
 
 class ListSource(StrEnum):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from watchword_server.core.enrollment import EnrollmentToken
-from watchword_server.core.model import Instant
+from watchword_server.core.model.names import Instant
 
 
 @dataclass(frozen=True, slots=True)

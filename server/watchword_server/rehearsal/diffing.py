@@ -15,17 +15,10 @@ from watchword_server.core.decide import decide
 from watchword_server.core.gateway import PARTS, CompiledGatewayRule, index_rules, parse_part
 from watchword_server.core.language.analysis import fields_used, list_uses
 from watchword_server.core.lists import list_key
-from watchword_server.core.model import (
-    AccessRequest,
-    Check,
-    CheckId,
-    Decision,
-    DevicePosture,
-    EvidenceLevel,
-    Instant,
-    PostureResult,
-    ResolvedDevice,
-)
+from watchword_server.core.model.checks import Check
+from watchword_server.core.model.decisions import AccessRequest, Decision, ResolvedDevice
+from watchword_server.core.model.names import CheckId, Instant
+from watchword_server.core.model.results import DevicePosture, EvidenceLevel, PostureResult
 from watchword_server.core.rules import RuleSet
 from watchword_server.core.scene import Scene
 from watchword_server.core.snapshot import RuleSnapshot

@@ -5,7 +5,7 @@ import re
 from typing import Final, NamedTuple
 
 from watchword_server.configuration.document.base import quoted
-from watchword_server.core.model import IPAddress
+from watchword_server.core.model.names import IPAddress
 
 _URL: Final = re.compile(r"(https?)://([^/?#@\\]+)([/?][^#]*)?")
 _HOST: Final = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]{0,252}[a-z0-9_])?|\[[0-9a-f:.]{2,45}\]")

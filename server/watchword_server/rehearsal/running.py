@@ -7,28 +7,19 @@ from typing import Any, Final
 
 from watchword_server.core.decide import decide
 from watchword_server.core.explain import explain
-from watchword_server.core.model import (
+from watchword_server.core.model.decisions import (
     AccessRequest,
-    CheckId,
     Decision,
-    Device,
-    DeviceId,
-    DeviceKey,
-    DevicePosture,
-    DeviceState,
-    EvidenceLevel,
-    Fingerprint,
     Identity,
-    Instant,
-    KeyAlgorithm,
-    KeyProtection,
-    PostureResult,
     Resolution,
     ResolutionStrength,
     ResolvedDevice,
     RuleMatch,
     Standing,
 )
+from watchword_server.core.model.devices import Device, DeviceKey, DeviceState, KeyAlgorithm, KeyProtection
+from watchword_server.core.model.names import CheckId, DeviceId, Fingerprint, Instant
+from watchword_server.core.model.results import DevicePosture, EvidenceLevel, PostureResult
 from watchword_server.core.naming import readings_record
 from watchword_server.core.rules import Assertion, Link, RuleSet
 from watchword_server.core.snapshot import RuleSnapshot

@@ -19,7 +19,7 @@ from watchword_server.configuration.document.problems import problems_of
 from watchword_server.configuration.document.values import email_address
 from watchword_server.configuration.yaml_file import RuleFile, read_rule_file
 from watchword_server.core.facts import REPORTABLE, is_about_the_user
-from watchword_server.core.model import KeyProtection
+from watchword_server.core.model.devices import KeyProtection
 from watchword_server.core.rules import LanguageSettings, RuleSet
 from watchword_server.errors import ConfigurationError, Problem
 from watchword_server.rehearsal.reasons import DECISION_REASONS, LINK_REASONS

@@ -3,7 +3,8 @@
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
-from watchword_server.core.model import Challenge, Instant
+from watchword_server.core.model.evidence import Challenge
+from watchword_server.core.model.names import Instant
 from watchword_server.errors import StaleChallengeError
 
 

@@ -6,7 +6,8 @@ from typing import Final, NamedTuple
 
 from cachetools import LRUCache
 
-from watchword_server.core.model import AccessRequest, Decision, Instant, Resolution, Standing
+from watchword_server.core.model.decisions import AccessRequest, Decision, Resolution, Standing
+from watchword_server.core.model.names import Instant
 
 TYPE: Final = "watchword-assertion+jwt"
 LIFETIME_SECONDS: Final = 60

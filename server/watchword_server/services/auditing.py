@@ -10,7 +10,7 @@ import structlog
 from watchword_server import events
 from watchword_server.acting import current_actor
 from watchword_server.core.audit import Act, Action, Actor, Detail, Target
-from watchword_server.core.model import Instant
+from watchword_server.core.model.names import Instant
 from watchword_server.core.times import rfc3339
 from watchword_server.errors import ServiceError
 from watchword_server.ports.audit import AuditStore, Retention

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from watchword_server.core.model import DeviceId
+from watchword_server.core.model.names import DeviceId
 from watchword_server.errors import OverloadedError
 
 

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from watchword_server.core.model import Device, DeviceId, IPAddress
+from watchword_server.core.model.devices import Device
+from watchword_server.core.model.names import DeviceId, IPAddress
 
 
 @dataclass(frozen=True, slots=True)

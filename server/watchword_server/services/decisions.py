@@ -24,17 +24,17 @@ from watchword_server.core.answer_headers import (
     USER,
 )
 from watchword_server.core.decide import decide
-from watchword_server.core.model import (
+from watchword_server.core.model.decisions import (
     AccessRequest,
     CheckStanding,
     Decision,
-    EvidenceLevel,
-    Instant,
     Outcome,
     Resolution,
     ResolvedDevice,
     Standing,
 )
+from watchword_server.core.model.names import Instant
+from watchword_server.core.model.results import EvidenceLevel
 from watchword_server.core.rules import Caller, UserTokens
 from watchword_server.core.snapshot import RuleSnapshot
 from watchword_server.errors import TokenRefusedError, WatchwordError

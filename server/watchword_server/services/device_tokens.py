@@ -15,7 +15,10 @@ from cachetools import TTLCache
 
 from watchword.envelope import TOKEN_TYPE
 from watchword_server.core.keys import envelope_is_signed_by
-from watchword_server.core.model import AccessRequest, DeviceId, DeviceState, Envelope, Instant, ResolutionStrength, SessionId
+from watchword_server.core.model.decisions import AccessRequest, ResolutionStrength
+from watchword_server.core.model.devices import DeviceState
+from watchword_server.core.model.evidence import Envelope
+from watchword_server.core.model.names import DeviceId, Instant, SessionId
 from watchword_server.core.rules import DeviceTokenUse
 from watchword_server.errors import (
     DeviceNotActiveError,

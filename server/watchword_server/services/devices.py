@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 import structlog
 
 from watchword_server import events
-from watchword_server.core.model import Device, DeviceId, DeviceState, KeyFingerprint, Lock
+from watchword_server.core.model.devices import Device, DeviceState, Lock
+from watchword_server.core.model.names import DeviceId, KeyFingerprint
 from watchword_server.errors import ConflictError, NotFoundError, ServiceError
 from watchword_server.ports.devices import DeviceStore
 from watchword_server.ports.machine import Clock

@@ -11,7 +11,9 @@ from watchword.envelope import ENROLL_TYPE
 from watchword_server import events
 from watchword_server.core import keys
 from watchword_server.core.enrollment import ProvenEnrollment
-from watchword_server.core.model import Device, DeviceId, DeviceKey, Envelope, Instant, Inventory, KeyProtection, SessionId
+from watchword_server.core.model.devices import Device, DeviceKey, Inventory, KeyProtection
+from watchword_server.core.model.evidence import Envelope
+from watchword_server.core.model.names import DeviceId, Instant, SessionId
 from watchword_server.errors import EnrollmentRefusedError
 from watchword_server.ports.devices import DeviceStore
 from watchword_server.ports.machine import Clock, Randomness

@@ -7,17 +7,9 @@ from typing import Any
 from watchword_server.core.addresses import address_from
 from watchword_server.core.explain import Explanation, explain
 from watchword_server.core.facts import REPORTABLE
-from watchword_server.core.model import (
-    AccessRequest,
-    DeviceId,
-    DeviceState,
-    Identity,
-    IPAddress,
-    Resolution,
-    ResolutionStrength,
-    ResolvedDevice,
-    Value,
-)
+from watchword_server.core.model.decisions import AccessRequest, Identity, Resolution, ResolutionStrength, ResolvedDevice, Value
+from watchword_server.core.model.devices import DeviceState
+from watchword_server.core.model.names import DeviceId, IPAddress
 from watchword_server.core.naming import readings_record
 from watchword_server.core.snapshot import RuleSnapshot
 from watchword_server.errors import NotFoundError, RequestMalformedError

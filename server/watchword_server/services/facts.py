@@ -8,7 +8,7 @@ from watchword_server.core.facts import REPORTABLE
 from watchword_server.core.language.context import read_context
 from watchword_server.core.language.gateway import MEMBERS
 from watchword_server.core.language.types import BYTES, IP, ArrayOf, MapOf, Type
-from watchword_server.core.model import Value
+from watchword_server.core.model.decisions import Value
 from watchword_server.errors import ConfigurationError
 
 

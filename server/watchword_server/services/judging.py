@@ -5,15 +5,10 @@ from dataclasses import replace
 
 from watchword_server.core.certificates.revocation import RevocationView
 from watchword_server.core.certificates.work import Work
-from watchword_server.core.model import (
-    Check,
-    Device,
-    DeviceId,
-    Instant,
-    JudgedClaim,
-    OnClone,
-    PostureResult,
-)
+from watchword_server.core.model.checks import Check, OnClone
+from watchword_server.core.model.devices import Device
+from watchword_server.core.model.names import DeviceId, Instant
+from watchword_server.core.model.results import JudgedClaim, PostureResult
 from watchword_server.core.snapshot import RuleSnapshot
 from watchword_server.core.times import rfc3339
 from watchword_server.core.verify import VerifiedEvidence, as_cloned, judge_claim

@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 import structlog
 
 from watchword_server import events
-from watchword_server.core.model import Device, Instant, KeyRotation
+from watchword_server.core.model.devices import Device
+from watchword_server.core.model.evidence import KeyRotation
+from watchword_server.core.model.names import Instant
 from watchword_server.core.session import AttestSession, RotateKey
 from watchword_server.core.verify import VerifiedKeyRotation, verify_key_rotation
 from watchword_server.errors import EvidenceRejectedError, ServiceError

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import structlog
 
 from watchword_server import events
-from watchword_server.core.model import Device, Goodbye
+from watchword_server.core.model.devices import Device
+from watchword_server.core.model.evidence import Goodbye
 from watchword_server.core.session import AttestSession, TakeGoodbye
 from watchword_server.core.verify import as_left, verify_goodbye
 from watchword_server.services.verifier import Verifier

@@ -14,7 +14,7 @@ import structlog
 
 from watchword_server import events
 from watchword_server.core.certificates.revocation import IssuerKey, IssuerRevocation, OcspStatus, RevocationView
-from watchword_server.core.model import CertificateId
+from watchword_server.core.model.names import CertificateId
 from watchword_server.core.snapshot import RuleSnapshot
 from watchword_server.ports.machine import Clock
 from watchword_server.ports.revocation import RevocationStore, StoredOcspRevocation

@@ -13,14 +13,8 @@ from watchword_server.core.certificates.parsed import ParsedCertificate, fingerp
 from watchword_server.core.certificates.path import ValidPath, find_path, issued_by
 from watchword_server.core.certificates.refusal import CertificateRefusedError
 from watchword_server.core.certificates.revocation_check import check_revocation
-from watchword_server.core.model import (
-    Fingerprint,
-    Instant,
-    KeyFingerprint,
-    RevocationPolicy,
-    SigningCertificate,
-    Trust,
-)
+from watchword_server.core.model.checks import RevocationPolicy, SigningCertificate, Trust
+from watchword_server.core.model.names import Fingerprint, Instant, KeyFingerprint
 from watchword_server.core.snapshot import RuleSnapshot
 from watchword_server.errors import StoreUnavailableError
 from watchword_server.ports.devices import DeviceStore

@@ -8,17 +8,10 @@ import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from watchword_server.core.model import (
-    AccessRequest,
-    Check,
-    CheckId,
-    CheckStanding,
-    Decision,
-    Instant,
-    PostureResult,
-    ResolvedDevice,
-    RuleMatch,
-)
+from watchword_server.core.model.checks import Check
+from watchword_server.core.model.decisions import AccessRequest, CheckStanding, Decision, ResolvedDevice, RuleMatch
+from watchword_server.core.model.names import CheckId, Instant
+from watchword_server.core.model.results import PostureResult
 from watchword_server.core.times import rfc3339
 from watchword_server.services.facts import fact_json
 

@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from watchword_server.core.certificates.revocation import RevocationView
-from watchword_server.core.model import CheckId, DeviceId, DeviceState, Instant, JudgedClaim, KeyFingerprint
+from watchword_server.core.model.devices import DeviceState
+from watchword_server.core.model.names import CheckId, DeviceId, Instant, KeyFingerprint
+from watchword_server.core.model.results import JudgedClaim
 from watchword_server.core.snapshot import RuleSnapshot
 from watchword_server.core.verify import judge_claim
 from watchword_server.errors import ServiceError

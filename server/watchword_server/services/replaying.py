@@ -8,28 +8,18 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from watchword_server.core.evaluations import evaluation_of
-from watchword_server.core.model import (
+from watchword_server.core.model.decisions import (
     AccessRequest,
-    CheckId,
-    Device,
-    DeviceId,
-    DeviceKey,
-    DevicePosture,
-    DeviceState,
     Evaluation,
-    EvidenceLevel,
-    Fingerprint,
     Identity,
-    Instant,
-    IPAddress,
-    KeyAlgorithm,
-    KeyProtection,
-    PostureResult,
     Resolution,
     ResolutionStrength,
     ResolvedDevice,
     Value,
 )
+from watchword_server.core.model.devices import Device, DeviceKey, DeviceState, KeyAlgorithm, KeyProtection
+from watchword_server.core.model.names import CheckId, DeviceId, Fingerprint, Instant, IPAddress
+from watchword_server.core.model.results import DevicePosture, EvidenceLevel, PostureResult
 from watchword_server.errors import OperatorError
 from watchword_server.services.facts import fact_value
 from watchword_server.services.recording import exact_instant

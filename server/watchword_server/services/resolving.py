@@ -10,18 +10,10 @@ from typing import Final
 
 from watchword_server.core.certificates.parsed import fingerprint
 from watchword_server.core.certificates.refusal import CertificateRefusedError
-from watchword_server.core.model import (
-    AccessRequest,
-    DeviceId,
-    DevicePosture,
-    DeviceState,
-    Fingerprint,
-    Instant,
-    IPAddress,
-    Resolution,
-    ResolutionStrength,
-    ResolvedDevice,
-)
+from watchword_server.core.model.decisions import AccessRequest, Resolution, ResolutionStrength, ResolvedDevice
+from watchword_server.core.model.devices import DeviceState
+from watchword_server.core.model.names import DeviceId, Fingerprint, Instant, IPAddress
+from watchword_server.core.model.results import DevicePosture
 from watchword_server.core.rules import Assertion, Caller, Link
 from watchword_server.core.snapshot import RuleSnapshot
 from watchword_server.errors import DeviceTokenRefusedError

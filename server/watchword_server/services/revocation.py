@@ -21,7 +21,8 @@ from watchword_server.core.certificates.revocation import (
     RevocationList,
     RevocationView,
 )
-from watchword_server.core.model import CertificateId, SigningCertificate
+from watchword_server.core.model.checks import SigningCertificate
+from watchword_server.core.model.names import CertificateId
 from watchword_server.core.snapshot import RuleSnapshot
 from watchword_server.errors import ConflictError, NotFoundError, RevocationReadError
 from watchword_server.ports.machine import Clock

@@ -11,7 +11,8 @@ from watchword_server import events
 from watchword_server.core.certificates.parsed import fingerprint, parse
 from watchword_server.core.certificates.refusal import CertificateRefusedError
 from watchword_server.core.certificates.revocation import RevocationView
-from watchword_server.core.model import CertificateId, Check, CheckId, Fingerprint, Instant, RevocationPolicy, Trust
+from watchword_server.core.model.checks import Check, RevocationPolicy, Trust
+from watchword_server.core.model.names import CertificateId, CheckId, Fingerprint, Instant
 from watchword_server.ports.devices import Rejudgement, StoredClaim
 from watchword_server.services.connections import AttestNow, Connections
 from watchword_server.services.rejudging import Rejudging

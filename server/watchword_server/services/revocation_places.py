@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from watchword_server.core.certificates.revocation import IssuerKey, ListScope, RevocationList
-from watchword_server.core.model import CertificateId, SigningCertificate
+from watchword_server.core.model.checks import SigningCertificate
+from watchword_server.core.model.names import CertificateId
 from watchword_server.core.times import rfc3339
 from watchword_server.errors import ConflictError
 from watchword_server.ports.revocation import ListSource, StoredRevocationList

@@ -22,7 +22,9 @@ from watchword_server.core.certificates.verdict import path_of
 from watchword_server.core.kinds import KINDS
 from watchword_server.core.kinds.client_certificate import MAX_CANDIDATES
 from watchword_server.core.kinds.verdict import JudgingContext
-from watchword_server.core.model import Candidate, CertificateId, Check, Claim, Instant, OcspResponder, RevocationPolicy
+from watchword_server.core.model.checks import Check, OcspResponder, RevocationPolicy
+from watchword_server.core.model.evidence import Candidate, Claim
+from watchword_server.core.model.names import CertificateId, Instant
 from watchword_server.core.snapshot import RuleSnapshot
 from watchword_server.core.verify import VerifiedEvidence
 from watchword_server.errors import RevocationReadError

@@ -11,7 +11,8 @@ from typing import Final
 import structlog
 
 from watchword_server import events
-from watchword_server.core.model import Instant, SigningCertificate
+from watchword_server.core.model.checks import SigningCertificate
+from watchword_server.core.model.names import Instant
 from watchword_server.errors import WatchwordError
 from watchword_server.ports.machine import Clock
 from watchword_server.ports.revocation import ListSource

@@ -17,7 +17,7 @@ from watchword_server.configuration.document.sections import Document, validate_
 from watchword_server.configuration.exporting import exported
 from watchword_server.configuration.plan import Plan, plan_changes, plan_entry, plan_removal
 from watchword_server.configuration.rollback import plan_rollback
-from watchword_server.core.model import CheckId
+from watchword_server.core.model.names import CheckId
 from watchword_server.core.rules import LanguageSettings
 from watchword_server.core.snapshot import RuleSnapshot, compile_rules, parts_of
 from watchword_server.errors import ConfigurationError, ConflictError, NotFoundError, ServiceError

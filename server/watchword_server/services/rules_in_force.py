@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from typing import Final
 
-from watchword_server.core.model import CheckId
+from watchword_server.core.model.names import CheckId
 from watchword_server.core.snapshot import EMPTY_SNAPSHOT, RuleSnapshot
 
 _KEPT: Final = 4  # snapshots, to explain recent decisions with; what they have in common is there once

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from watchword_server.core.model import AccessRequest
+from watchword_server.core.model.decisions import AccessRequest
 from watchword_server.core.rules import Caller, Entity, EntityRole, RuleSet
 from watchword_server.errors import RequestMalformedError
 from watchword_server.ports.machine import Clock

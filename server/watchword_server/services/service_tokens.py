@@ -12,7 +12,7 @@ from watchword_server.configuration.document.base import Section
 from watchword_server.configuration.document.sections import validate_entry
 from watchword_server.configuration.document.service_tokens import ServiceToken as ServiceTokenEntry
 from watchword_server.configuration.service_tokens import with_credential
-from watchword_server.core.model import Instant
+from watchword_server.core.model.names import Instant
 from watchword_server.core.rules import ServiceToken
 from watchword_server.core.snapshot import RuleSnapshot
 from watchword_server.ports.machine import Clock, Randomness

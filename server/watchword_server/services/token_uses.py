@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Final
 
-from watchword_server.core.model import Instant
+from watchword_server.core.model.names import Instant
 from watchword_server.ports.tokens import ApiToken, TokenStore
 
 _SAVE_SECONDS: Final = 60.0

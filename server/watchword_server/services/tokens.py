@@ -8,7 +8,7 @@ import structlog
 
 from watchword_server import events
 from watchword_server.core.enrollment import EnrollmentToken, normal_serial_number
-from watchword_server.core.model import DeviceId, Instant
+from watchword_server.core.model.names import DeviceId, Instant
 from watchword_server.ports.machine import Clock, Randomness
 from watchword_server.ports.tokens import ApiToken, TokenStore
 

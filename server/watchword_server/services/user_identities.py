@@ -9,7 +9,8 @@ from typing import Final
 from cachetools import LRUCache
 
 from watchword_server.core.facts import GROUPS
-from watchword_server.core.model import AccessRequest, Identity, Instant
+from watchword_server.core.model.decisions import AccessRequest, Identity
+from watchword_server.core.model.names import Instant
 from watchword_server.core.rules import UserTokens
 from watchword_server.errors import TokenRefusedError
 from watchword_server.ports.tokens import IssuedTokens

@@ -11,19 +11,11 @@ import structlog
 
 from watchword_server import events
 from watchword_server.core.boots import with_boot
-from watchword_server.core.model import (
-    Device,
-    DeviceId,
-    DeviceKey,
-    DevicePosture,
-    DeviceState,
-    Evidence,
-    Instant,
-    JudgedClaim,
-    KeyFingerprint,
-    OnClone,
-    PostureResult,
-)
+from watchword_server.core.model.checks import OnClone
+from watchword_server.core.model.devices import Device, DeviceKey, DeviceState
+from watchword_server.core.model.evidence import Evidence
+from watchword_server.core.model.names import DeviceId, Instant, KeyFingerprint
+from watchword_server.core.model.results import DevicePosture, JudgedClaim, PostureResult
 from watchword_server.core.session import AttestSession, JudgeEnvelope
 from watchword_server.core.snapshot import RuleSnapshot
 from watchword_server.core.verify import as_cloned, as_key_cloned, verify_evidence

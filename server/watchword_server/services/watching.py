@@ -6,16 +6,9 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Final
 
-from watchword_server.core.model import (
-    CheckStanding,
-    DeviceId,
-    DevicePosture,
-    Instant,
-    Resolution,
-    ResolutionStrength,
-    ResolvedDevice,
-    Standing,
-)
+from watchword_server.core.model.decisions import CheckStanding, Resolution, ResolutionStrength, ResolvedDevice, Standing
+from watchword_server.core.model.names import DeviceId, Instant
+from watchword_server.core.model.results import DevicePosture
 from watchword_server.core.posture import standing_of
 from watchword_server.core.snapshot import RuleSnapshot
 from watchword_server.ports.machine import Clock

@@ -8,15 +8,9 @@ from watchword_server.adapters.store_sql.devices import revision
 from watchword_server.adapters.store_sql.schema import ChangeKind, certificate_bindings, devices
 from watchword_server.adapters.store_sql.upsert import Upsert
 from watchword_server.adapters.store_sql.writer import WriteTransaction
-from watchword_server.core.model import (
-    CertificateBinding,
-    DeviceId,
-    DeviceState,
-    Fingerprint,
-    Instant,
-    JudgedClaim,
-    KeyFingerprint,
-)
+from watchword_server.core.model.devices import DeviceState
+from watchword_server.core.model.names import DeviceId, Fingerprint, Instant, KeyFingerprint
+from watchword_server.core.model.results import CertificateBinding, JudgedClaim
 
 _bound = certificate_bindings.c
 _is_endless = func.count() > func.count(_bound.proven_until)

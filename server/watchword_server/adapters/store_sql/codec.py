@@ -12,21 +12,10 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import TypeVar
 
-from watchword_server.core.model import (
-    Candidate,
-    CheckId,
-    Claim,
-    DeviceId,
-    EvidenceLevel,
-    Fingerprint,
-    Instant,
-    KeyFingerprint,
-    PostureResult,
-    PrivateKeyState,
-    ProofContext,
-    SeenBoot,
-    SessionId,
-)
+from watchword_server.core.model.devices import SeenBoot
+from watchword_server.core.model.evidence import Candidate, Claim, PrivateKeyState, ProofContext
+from watchword_server.core.model.names import CheckId, DeviceId, Fingerprint, Instant, KeyFingerprint, SessionId
+from watchword_server.core.model.results import EvidenceLevel, PostureResult
 
 _T = TypeVar("_T")
 _E = TypeVar("_E", bound=StrEnum)

@@ -6,7 +6,8 @@ from sqlalchemy import bindparam, exists, or_, select, update
 
 from watchword_server.adapters.store_sql.schema import ChangeKind, devices
 from watchword_server.adapters.store_sql.writer import WriteTransaction
-from watchword_server.core.model import DeviceId, DeviceState, Instant
+from watchword_server.core.model.devices import DeviceState
+from watchword_server.core.model.names import DeviceId, Instant
 from watchword_server.errors import EnvelopeInvalidError, NewKeyRefusedError, SupersededError
 from watchword_server.ports.devices import KeyRotationCommit
 

@@ -12,19 +12,9 @@ from watchword_server.adapters.store_sql.device_keys import NO_PENDING_KEY
 from watchword_server.adapters.store_sql.schema import ChangeKind, devices, meta, results
 from watchword_server.adapters.store_sql.writer import WriteTransaction
 from watchword_server.core.audit import Action, Target
-from watchword_server.core.model import (
-    CheckId,
-    Device,
-    DeviceId,
-    DeviceKey,
-    DevicePosture,
-    DeviceState,
-    Instant,
-    KeyAlgorithm,
-    KeyProtection,
-    Lock,
-    PostureResult,
-)
+from watchword_server.core.model.devices import Device, DeviceKey, DeviceState, KeyAlgorithm, KeyProtection, Lock
+from watchword_server.core.model.names import CheckId, DeviceId, Instant
+from watchword_server.core.model.results import DevicePosture, PostureResult
 from watchword_server.errors import ConflictError, NotFoundError
 
 _WITH_ID = select(devices).where(devices.c.id == bindparam("device_id"))

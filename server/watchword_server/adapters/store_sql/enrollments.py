@@ -11,7 +11,8 @@ from watchword_server.adapters.store_sql.tokens import find_enrollment_token
 from watchword_server.adapters.store_sql.writer import WriteTransaction
 from watchword_server.core.audit import Action, Actor, Target
 from watchword_server.core.enrollment import EnrollmentAction, EnrollmentPlan, ProvenEnrollment, plan_enrollment
-from watchword_server.core.model import Device, DeviceId, DeviceState, Instant
+from watchword_server.core.model.devices import Device, DeviceState
+from watchword_server.core.model.names import DeviceId, Instant
 from watchword_server.errors import EnrollmentRefusedError
 
 

@@ -21,7 +21,9 @@ from watchword_server.adapters.store_sql.schema import ChangeKind, devices, resu
 from watchword_server.adapters.store_sql.upsert import Upsert
 from watchword_server.adapters.store_sql.writer import WriteTransaction
 from watchword_server.core.audit import Action, Actor, Target
-from watchword_server.core.model import CheckId, DeviceId, DeviceState, JudgedClaim, KeyFingerprint
+from watchword_server.core.model.devices import DeviceState
+from watchword_server.core.model.names import CheckId, DeviceId, KeyFingerprint
+from watchword_server.core.model.results import JudgedClaim
 from watchword_server.errors import DeviceNotActiveError, SupersededError
 from watchword_server.ports.devices import EvidenceCommit, Rejudgement, StoredClaim
 

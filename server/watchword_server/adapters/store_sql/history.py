@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from watchword_server.adapters.store_sql import audit_log, revisions
 from watchword_server.adapters.store_sql.writer import WriteTransaction
 from watchword_server.core.audit import NOTHING_YET, SERVER, Act, Action, Target
-from watchword_server.core.model import Instant
+from watchword_server.core.model.names import Instant
 from watchword_server.ports.audit import Retention
 
 

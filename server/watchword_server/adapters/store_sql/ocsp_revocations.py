@@ -10,7 +10,7 @@ from watchword_server.adapters.store_sql.upsert import Upsert
 from watchword_server.adapters.store_sql.writer import WriteTransaction
 from watchword_server.core.certificates.names import CanonicalName
 from watchword_server.core.certificates.revocation import IssuerKey, OcspStatus, RevocationReason, Revoked
-from watchword_server.core.model import CertificateId, Instant
+from watchword_server.core.model.names import CertificateId, Instant
 from watchword_server.ports.revocation import StoredOcspRevocation
 
 _UPSERT: Final = Upsert(ocsp_revocations)

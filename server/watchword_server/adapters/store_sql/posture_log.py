@@ -8,7 +8,8 @@ from sqlalchemy import Connection, bindparam, delete, func, insert, or_, select,
 
 from watchword_server.adapters.store_sql.codec import decode_result, encode_body, encode_result
 from watchword_server.adapters.store_sql.schema import devices, posture_log
-from watchword_server.core.model import DeviceId, Instant, PostureResult
+from watchword_server.core.model.names import DeviceId, Instant
+from watchword_server.core.model.results import PostureResult
 from watchword_server.ports.posture_log import PostureEntry, PostureQuery
 
 _newest_of_device = (posture_log.c.device_id == bindparam("of_device")) & posture_log.c.ended_at.is_(None)

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Row, delete, func, insert, select
 from watchword_server.adapters.store_sql.schema import revision_entries, revisions
 from watchword_server.adapters.store_sql.writer import WriteTransaction
 from watchword_server.core.audit import Action, Actor, Detail, Target
-from watchword_server.core.model import Instant
+from watchword_server.core.model.names import Instant
 from watchword_server.core.revisions import EntryChange, Revision, State, change_from, difference_sha256, line_of
 from watchword_server.errors import NotFoundError
 

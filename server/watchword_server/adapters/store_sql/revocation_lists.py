@@ -9,7 +9,7 @@ from sqlalchemy.sql.base import ReadOnlyColumnCollection
 from watchword_server.adapters.store_sql.schema import ChangeKind, revocation_list_pieces, revocation_lists
 from watchword_server.adapters.store_sql.writer import WriteTransaction
 from watchword_server.core.audit import Action, Detail, Target
-from watchword_server.core.model import CertificateId, Instant
+from watchword_server.core.model.names import CertificateId, Instant
 from watchword_server.errors import NotFoundError
 from watchword_server.ports.revocation import ListSource, StoredRevocationList
 

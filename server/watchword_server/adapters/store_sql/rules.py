@@ -10,7 +10,7 @@ from watchword_server.adapters.store_sql import revisions
 from watchword_server.adapters.store_sql.codec import decode_body, encode_body
 from watchword_server.adapters.store_sql.schema import ChangeKind, meta, objects
 from watchword_server.adapters.store_sql.writer import WriteTransaction
-from watchword_server.core.model import Instant
+from watchword_server.core.model.names import Instant
 from watchword_server.core.revisions import State, change_of
 from watchword_server.errors import ConflictError
 from watchword_server.ports.rules import RulesChange, StoredObject

@@ -36,17 +36,9 @@ from watchword_server.adapters.store_sql.writer import Writer, WriteTransaction
 from watchword_server.core.audit import Act, Link
 from watchword_server.core.certificates.revocation import IssuerKey
 from watchword_server.core.enrollment import EnrollmentToken, ProvenEnrollment
-from watchword_server.core.model import (
-    CertificateBinding,
-    CertificateId,
-    CheckId,
-    Device,
-    DeviceId,
-    DevicePosture,
-    DeviceState,
-    Instant,
-    KeyFingerprint,
-)
+from watchword_server.core.model.devices import Device, DeviceState
+from watchword_server.core.model.names import CertificateId, CheckId, DeviceId, Instant, KeyFingerprint
+from watchword_server.core.model.results import CertificateBinding, DevicePosture
 from watchword_server.core.revisions import EntryChange, Revision, State
 from watchword_server.ports.audit import AuditQuery, AuditStore, Retention
 from watchword_server.ports.devices import DeviceStore, EvidenceCommit, KeyRotationCommit, Rejudgement, StoredClaim

@@ -10,7 +10,7 @@ from watchword_server.adapters.store_sql.schema import ChangeKind, api_tokens, e
 from watchword_server.adapters.store_sql.writer import WriteTransaction
 from watchword_server.core.audit import Action, Detail, Target
 from watchword_server.core.enrollment import EnrollmentToken
-from watchword_server.core.model import DeviceId, Instant
+from watchword_server.core.model.names import DeviceId, Instant
 from watchword_server.core.times import rfc3339
 from watchword_server.errors import NotFoundError
 from watchword_server.ports.tokens import ApiToken

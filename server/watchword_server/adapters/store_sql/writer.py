@@ -21,7 +21,7 @@ from watchword_server.adapters.store_sql import audit_log
 from watchword_server.adapters.store_sql.engine import fault
 from watchword_server.adapters.store_sql.schema import ChangeKind, changes, meta
 from watchword_server.core.audit import SERVER, Act, Action, Actor, Detail, Link, Target
-from watchword_server.core.model import Instant
+from watchword_server.core.model.names import Instant
 from watchword_server.errors import ConflictError, OverloadedError, StoreUnavailableError
 
 _T = TypeVar("_T")

@@ -12,7 +12,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from watchword_server.core.certificates.names import lower_case
 from watchword_server.core.certificates.parsed import ParsedCertificate, plain
 from watchword_server.core.certificates.refusal import CertificateRefusedError
-from watchword_server.core.model import ClientCertificateConfig
+from watchword_server.core.model.checks import ClientCertificateConfig
 
 _MAX_SHOWN_NAMES: Final = 16
 _EXTENDED_KEY_USAGE: Final = {

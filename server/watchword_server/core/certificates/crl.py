@@ -30,7 +30,7 @@ from watchword_server.core.certificates.revocation import (
 )
 from watchword_server.core.certificates.serial_index import PackedSerialIndex, pack
 from watchword_server.core.certificates.strength import check_algorithm, check_key, check_signature
-from watchword_server.core.model import Instant
+from watchword_server.core.model.names import Instant
 
 MAX_LIST_LENGTH: Final = 256 * 1024 * 1024
 _HASHES: Final = frozenset({"sha256", "sha384", "sha512"})

@@ -10,7 +10,8 @@ from watchword_server.core.certificates.refusal import CertificateRefusedError
 from watchword_server.core.certificates.revocation import RevocationView
 from watchword_server.core.certificates.revocation_check import check_revocation
 from watchword_server.core.certificates.verdict import VerifiedCertificate, verify_client_certificate
-from watchword_server.core.model import ClientCertificateConfig, Instant, SigningCertificate, Trust
+from watchword_server.core.model.checks import ClientCertificateConfig, SigningCertificate, Trust
+from watchword_server.core.model.names import Instant
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from watchword_server.core.certificates.remembered import Remembered
 from watchword_server.core.certificates.revocation import OcspStatus, RevocationReason, Revoked
 from watchword_server.core.certificates.strength import check_key, check_signed, verification_cost
 from watchword_server.core.certificates.work import Work
-from watchword_server.core.model import Instant
+from watchword_server.core.model.names import Instant
 
 MAX_RESPONSE_LENGTH: Final = 16 * 1024
 _MAX_SINGLE_RESPONSES: Final = 16

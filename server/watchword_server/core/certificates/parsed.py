@@ -15,7 +15,7 @@ from cryptography.x509.oid import NameOID
 from watchword_server.core.certificates.der import Head, Outline, has_more_attributes, head, outline
 from watchword_server.core.certificates.names import CanonicalName, canonical_name, lower_case
 from watchword_server.core.certificates.refusal import CertificateRefusedError
-from watchword_server.core.model import Fingerprint, Instant
+from watchword_server.core.model.names import Fingerprint, Instant
 
 MAX_CERTIFICATE_LENGTH: Final = 8 * 1024  # client certificates have one or two thousand
 # What the library raises for DER that it cannot make sense of; these errors have no base in common.

@@ -18,7 +18,7 @@ from watchword_server.core.certificates.refusal import Attempt, CertificateRefus
 from watchword_server.core.certificates.remembered import Remembered
 from watchword_server.core.certificates.strength import check_signed
 from watchword_server.core.certificates.work import Work
-from watchword_server.core.model import Fingerprint, Instant
+from watchword_server.core.model.names import Fingerprint, Instant
 
 _MAX_ATTEMPTS_TOLD: Final = 16
 _STEP_COST: Final = 3  # microseconds to look at what may follow

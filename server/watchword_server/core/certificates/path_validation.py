@@ -13,7 +13,7 @@ from watchword_server.core.certificates.policies import POLICY_MAPPINGS, check_p
 from watchword_server.core.certificates.refusal import CertificateRefusedError
 from watchword_server.core.certificates.strength import check_key
 from watchword_server.core.certificates.work import Work
-from watchword_server.core.model import Instant
+from watchword_server.core.model.names import Instant
 
 _PATH_COST: Final = 30  # microseconds, without what is counted below
 _EXTENSION_BYTES: Final = 16  # of a certificate whose extensions are read, in a microsecond

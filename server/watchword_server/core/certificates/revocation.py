@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 
 from watchword_server.core.certificates.names import CanonicalName
 from watchword_server.core.certificates.parsed import ParsedCertificate
-from watchword_server.core.model import Instant
+from watchword_server.core.model.names import Instant
 
 
 class IssuerKey(NamedTuple):

@@ -23,7 +23,8 @@ from watchword_server.core.certificates.revocation import (
     issuer_key_of,
 )
 from watchword_server.core.certificates.work import Work
-from watchword_server.core.model import Instant, RevocationPolicy
+from watchword_server.core.model.checks import RevocationPolicy
+from watchword_server.core.model.names import Instant
 
 _MAX_STAPLED: Final = 4
 _NOTHING: Final = IssuerRevocation()

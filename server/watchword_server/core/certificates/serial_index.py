@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final, Protocol
 
 from watchword_server.core.certificates.revocation import RevocationReason, Revoked
-from watchword_server.core.model import Instant
+from watchword_server.core.model.names import Instant
 
 SERIAL_LENGTH: Final = 21
 _HEADER: Final = struct.Struct(">8sIQ")

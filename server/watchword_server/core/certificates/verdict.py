@@ -9,7 +9,8 @@ from watchword_server.core.certificates.path import ValidPath, find_path, issued
 from watchword_server.core.certificates.revocation import RevocationView
 from watchword_server.core.certificates.revocation_check import check_revocation
 from watchword_server.core.certificates.work import Work
-from watchword_server.core.model import ClientCertificateConfig, Instant, SigningCertificate, Trust
+from watchword_server.core.model.checks import ClientCertificateConfig, SigningCertificate, Trust
+from watchword_server.core.model.names import Instant
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from watchword_server.core.certificates.refusal import CertificateRefusedError
-from watchword_server.core.model import Fingerprint
+from watchword_server.core.model.names import Fingerprint
 
 _CLAIM: Final = 8_000  # microseconds: eight signatures on P-521, or a hundred on P-256
 _MESSAGE: Final = 15_000

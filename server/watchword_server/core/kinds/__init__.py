@@ -11,7 +11,7 @@ from typing import Final
 
 from watchword_server.core.kinds import client_certificate
 from watchword_server.core.kinds.verdict import JudgingContext, Verdict
-from watchword_server.core.model import Claim
+from watchword_server.core.model.evidence import Claim
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from watchword_server.core.certificates.refusal import CertificateRefusedError
 from watchword_server.core.certificates.strength import verification_cost
 from watchword_server.core.certificates.verdict import VerifiedCertificate, verify_client_certificate
 from watchword_server.core.kinds.verdict import JudgingContext, Verdict
-from watchword_server.core.model import Candidate, Claim, PrivateKeyState
+from watchword_server.core.model.evidence import Candidate, Claim, PrivateKeyState
 
 MAX_CANDIDATES: Final = 8
 _CANDIDATE_COST: Final = 5  # microseconds, whatever is remembered of it

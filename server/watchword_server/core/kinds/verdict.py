@@ -5,15 +5,10 @@ from dataclasses import dataclass, field
 
 from watchword_server.core.certificates.revocation import RevocationView
 from watchword_server.core.certificates.work import Work
-from watchword_server.core.model import (
-    CertificateId,
-    Check,
-    Device,
-    Fingerprint,
-    Instant,
-    ProofContext,
-    SigningCertificate,
-)
+from watchword_server.core.model.checks import Check, SigningCertificate
+from watchword_server.core.model.devices import Device
+from watchword_server.core.model.evidence import ProofContext
+from watchword_server.core.model.names import CertificateId, Fingerprint, Instant
 
 
 @dataclass(frozen=True, slots=True)

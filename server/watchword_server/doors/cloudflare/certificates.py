@@ -16,7 +16,7 @@ from pydantic import Field
 from watchword_server.configuration.book import RuleBook
 from watchword_server.configuration.document.base import Section
 from watchword_server.configuration.document.certificates import read_bundle
-from watchword_server.core.model import Instant
+from watchword_server.core.model.names import Instant
 from watchword_server.core.times import rfc3339
 from watchword_server.doors.cloudflare.envelope import Envelope, answer
 from watchword_server.doors.cloudflare.resources import Body, Entries, EntryId, Wire, router, single_page

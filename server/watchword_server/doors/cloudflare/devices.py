@@ -9,7 +9,8 @@ from fastapi import APIRouter, Depends, Query
 from fastapi.responses import JSONResponse
 
 from watchword_server.configuration.document.base import quoted
-from watchword_server.core.model import Device, DeviceId, DeviceState
+from watchword_server.core.model.devices import Device, DeviceState
+from watchword_server.core.model.names import DeviceId
 from watchword_server.core.times import rfc3339
 from watchword_server.doors.cloudflare.envelope import Envelope, answer
 from watchword_server.doors.cloudflare.resources import EntryId, Wire, router

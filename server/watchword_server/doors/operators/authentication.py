@@ -12,7 +12,7 @@ from fastapi import Request
 
 from watchword_server.acting import acting
 from watchword_server.core.audit import Action, Actor
-from watchword_server.core.model import Instant
+from watchword_server.core.model.names import Instant
 from watchword_server.errors import NotAuthorizedError, TokenRefusedError
 from watchword_server.peer import OPERATORS_SOCKET, PEER, Peer
 from watchword_server.ports.machine import Clock

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Request
 
 from watchword_server.core.audit import Action, Target
 from watchword_server.core.certificates.parsed import fingerprint
-from watchword_server.core.model import SigningCertificate
+from watchword_server.core.model.checks import SigningCertificate
 from watchword_server.core.times import rfc3339
 from watchword_server.doors.operators.authentication import Authentication
 from watchword_server.ports.revocation import ListSource

@@ -7,7 +7,8 @@ from typing import Annotated, Any, Final, Literal
 from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from watchword_server.core.model import AccessRequest, DeviceId
+from watchword_server.core.model.decisions import AccessRequest
+from watchword_server.core.model.names import DeviceId
 from watchword_server.doors.operators.authentication import Authentication
 from watchword_server.doors.operators.queries import Limit, Text, Time, instant_of
 from watchword_server.doors.requests import split_authority, split_url

@@ -8,7 +8,10 @@ from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field
 
 from watchword_server.core.audit import Action, Target
-from watchword_server.core.model import Check, DeviceId, DevicePosture, DeviceState, Instant, KeyFingerprint, PostureResult
+from watchword_server.core.model.checks import Check
+from watchword_server.core.model.devices import DeviceState
+from watchword_server.core.model.names import DeviceId, Instant, KeyFingerprint
+from watchword_server.core.model.results import DevicePosture, PostureResult
 from watchword_server.core.times import rfc3339
 from watchword_server.doors.operators.authentication import Authentication
 from watchword_server.doors.operators.queries import Email, Limit, Text

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query
 
-from watchword_server.core.model import Instant
+from watchword_server.core.model.names import Instant
 from watchword_server.core.times import rfc3339
 from watchword_server.doors.operators.authentication import Authentication
 from watchword_server.doors.operators.queries import Limit, Number, Text, Time, instant_of

@@ -7,7 +7,7 @@ from fastapi import Query
 from pydantic import AfterValidator, Field
 
 from watchword_server.configuration.document.values import email_address
-from watchword_server.core.model import Instant
+from watchword_server.core.model.names import Instant
 
 Number = Annotated[int | None, Query(ge=0, le=(1 << 62))]
 Limit = Annotated[int, Query(ge=1, le=1000)]

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field
 
 from watchword_server.configuration.plan import Action, PlannedEntry
-from watchword_server.core.model import Check
+from watchword_server.core.model.checks import Check
 from watchword_server.core.statistics import statistics_of
 from watchword_server.doors.operators.authentication import Authentication
 from watchword_server.services.rules import Rules

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from watchword_server.core.enrollment import normal_serial_number
-from watchword_server.core.model import DeviceId
+from watchword_server.core.model.names import DeviceId
 from watchword_server.core.times import rfc3339
 from watchword_server.doors.operators.authentication import Authentication
 from watchword_server.doors.operators.queries import Email
