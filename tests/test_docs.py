@@ -19,6 +19,7 @@ from watchword_server.configuration.document.sections import validate_document
 from watchword_server.configuration.plan import plan_changes
 from watchword_server.configuration.yaml_file import read_rule_file
 from watchword_server.core import verify
+from watchword_server.core.audit import Action
 from watchword_server.core.certificates import refusal
 from watchword_server.core.facts import REPORTABLE
 from watchword_server.core.gateway import scheme_of
@@ -148,3 +149,8 @@ def test_the_operator_s_steps_work_as_they_are_printed(tmp_path: Path) -> None:
         ran = subprocess.run(command, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
         assert ran.returncode == 0, (command, ran.stderr)
     assert (tmp_path / "watchword-rules.schema.json").read_text().startswith("{")
+
+
+def test_the_page_of_logs_names_every_act_that_is_recorded() -> None:
+    page = (ROOT / "docs" / "logs.md").read_text()
+    assert [action for action in Action if f"`{action}`" not in page] == []
