@@ -30,6 +30,7 @@ _SECTIONS: Final = frozenset({
 _LOOPBACK: Final = re.compile(r"(ipv[46]@)?(127\.[0-9.]+|localhost|\[?::1\]?):|(unix@|abns@|/|fd@|sockpair@)")
 _ENDS: Final = frozenset({"deny", "return", "reject", "tarpit", "silent-drop", "redirect", "auth"})
 _BELIEVED: Final = ("certificate", "identity", "source", "method", "target")
+_VARIABLE_OF_LUA: Final = "txn.watchword.allow"  # as watchword.lua sets it
 _HEADER_FETCH: Final = re.compile(r"(?:req|request)?\.?f?hdr(?:_ip)?\(([^),]+)")
 
 
@@ -138,8 +139,18 @@ class _Frontend:
                 "write part 2 of deploy/haproxy/haproxy.cfg: the question, and the denials after it",
             )
             return
-        yield from self._question(rules[asking])
-        yield from self._denials(rules, asking)
+        variable = _VARIABLE_OF_LUA
+        if rules[asking].action == "send-spoe-group":
+            engine = rules[asking].words[2] if len(rules[asking].words) > 2 else ""
+            variable = f"txn.{engine}.allow"
+            for told in self._spoe_files(engine):
+                if isinstance(told, Finding):
+                    yield told
+                    continue
+                yield from self._question(told)
+                prefix = next((line.words[-1] for line in told if line.begins("option", "var-prefix")), engine)
+                variable = f"txn.{prefix}.allow"
+        yield from self._denials(rules, asking, variable)
         yield from self._headers(rules, asking)
 
     @property
@@ -153,26 +164,21 @@ class _Frontend:
         redirects = [_Line(("http-request", *line.words), line.place) for line in self.section.beginning("redirect")]
         return any(rule.action in _ENDS - {"auth"} and rule.condition in always for rule in (*rules, *redirects))
 
-    def _question(self, asking: _Line) -> Iterator[Finding]:
-        """What is asked, where that is told in another file."""
-        if asking.action != "send-spoe-group":
-            return
-        engine = asking.words[2] if len(asking.words) > 2 else ""
+    def _spoe_files(self, engine: str) -> Iterator[Sequence[_Line] | Finding]:
+        """What the files of an engine say."""
         for line in self.section.beginning("filter", "spoe"):
-            if line.after("engine") not in {"", engine}:
-                continue
-            path = self.directory / line.after("config")
-            try:
-                spoe = list(_lines(path))
-            except (OSError, ValueError) as error:
-                yield unread(line.place, f"{path}: {getattr(error, 'strerror', None) or error}")
-                continue
-            yield from self._spoe(spoe, path)
+            if line.after("engine") in {"", engine}:
+                path = self.directory / line.after("config")
+                try:
+                    yield list(_lines(path))
+                except (OSError, ValueError) as error:
+                    yield unread(line.place, f"{path}: {getattr(error, 'strerror', None) or error}")
 
-    def _spoe(self, lines: Sequence[_Line], path: Path) -> Iterator[Finding]:
+    def _question(self, lines: Sequence[_Line]) -> Iterator[Finding]:
+        """What is asked, as the engine's file says."""
         waits = next((line for line in lines if line.begins("timeout", "processing")), None)
         if waits is None or _seconds(waits.words[-1]) > PATIENCE_SECONDS:
-            yield slow(waits.place if waits is not None else Place(path, 1), "write `timeout processing 500ms`")
+            yield slow((waits or lines[0]).place if lines else self.place, "write `timeout processing 500ms`")
         gone = _removed(self.section.beginning("http-request"))
         for line in lines:
             for name, _, value in (word.partition("=") for word in line.words if line.begins("args")):
@@ -182,8 +188,7 @@ class _Frontend:
                         line.place, [spelled(header[1].lower())], "remove it by `http-request del-header` before it is set"
                     )
 
-    def _denials(self, rules: Sequence[_Line], asking: int) -> Iterator[Finding]:
-        variable = self._variable(rules[asking])
+    def _denials(self, rules: Sequence[_Line], asking: int, variable: str) -> Iterator[Finding]:
         for rule in rules[:asking]:
             if rule.action == "allow":
                 yield Finding(
@@ -221,19 +226,6 @@ class _Frontend:
             case ("if", first, *rest) if first.startswith("!"):
                 return (first == "!{" and tuple(rest) == allowed) or (not rest and acls.get(first[1:]) == allowed)
         return False
-
-    def _variable(self, asking: _Line) -> str:
-        if asking.action != "send-spoe-group":
-            return "txn.watchword.allow"  # as watchword.lua sets it
-        engine = asking.words[2] if len(asking.words) > 2 else "watchword"
-        for line in self.section.beginning("filter", "spoe"):
-            try:
-                for told in _lines(self.directory / line.after("config")):
-                    if told.begins("option", "var-prefix"):
-                        return f"txn.{told.words[-1]}.allow"
-            except (OSError, ValueError):
-                continue  # told already
-        return f"txn.{engine}.allow"
 
     def _headers(self, rules: Sequence[_Line], asking: int) -> Iterator[Finding]:
         gone = _removed(rules)
