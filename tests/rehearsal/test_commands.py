@@ -4,21 +4,36 @@ import gzip
 import json
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from rehearsal.files import HOST, a_check, a_document, a_rule, written
 from rehearsal.test_diffing import ADA, POSTURE, loaded, of_ada, recorded
 from rehearsal.test_scenario_files import a_file, a_scenario
+from watchword_server.__main__ import main
 
 WATCHWORD = Path(sys.executable).with_name("watchword")
 CASES = Path(__file__).resolve().parents[1] / "cases"
 
 
-def watchword(*arguments: object, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([WATCHWORD, "rules", *map(str, arguments)], capture_output=True, text=True, check=False, input=stdin)
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What a command said, and its exit code."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def watchword(*arguments: object, stdin: str | None = None) -> Done:
+    """In this process: the program itself takes a second to start."""
+    result = CliRunner().invoke(main, ["rules", *map(str, arguments)], input=stdin)
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return Done(result.exit_code, result.stdout, result.stderr)
 
 
 @pytest.fixture
