@@ -22,7 +22,8 @@ from watchword_server.core.model.names import DeviceId
 from watchword_server.core.sealing import Unsealed, seal, unseal
 from watchword_server.core.session import AttestSession, EnvelopeReceived, Hello, JudgeEnvelope, SendChallenge, TakeGoodbye
 from watchword_server.doors import codec
-from watchword_server.doors.agents import AgentDoor, check_set_revision
+from watchword_server.doors.agent_stream import check_set_revision
+from watchword_server.doors.agents import AgentDoor
 from watchword_server.doors.status import http_status
 from watchword_server.errors import (
     EvidenceRejectedError,
