@@ -219,8 +219,8 @@ def test_a_route_s_own_facts_arrive_and_none_that_a_client_wrote(
         assert route is not None
         return text.replace(route[0], route[0] + textwrap.indent(snippet, route[1]))
 
-    setup = ProxySetup(decisions=shared_door.address, application=application.address, pki=pki)
-    with envoy(setup, edited=edited) as proxy:
+    setup = ProxySetup(decisions=shared_door.address, application=application.address, pki=pki, edited=edited)
+    with envoy(setup) as proxy:
         assert proxy.client().with_credential(credential).get("/", ("net.vnet_id", "elsewhere")).status == 200
     (asked,) = door.asked
     assert asked.request.attributes.context_extensions == {"net.vnet_id": "production", "access.private_app": "true"}

@@ -24,7 +24,8 @@ from support.programs import program
 class ProxySetup:
     """What stands around a proxy. `decisions` and `application` are `host:port`; `users`: name to password.
 
-    `host` is what its certificate is for and what clients ask for unless they say otherwise.
+    `host` is what its certificate is for and what clients ask for unless they say otherwise. `edited` makes of each shipped file
+    what the test is about: what the documentation tells readers to add, or a mistake.
     """
 
     decisions: str
@@ -33,6 +34,7 @@ class ProxySetup:
     host: str = "wiki.corp.example"
     caller_secret: str = "caller-secret-of-the-tests"
     users: Mapping[str, str] = field(default_factory=lambda: {"alice@corp.example": "alice's password"})
+    edited: Callable[[str], str] = str
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +52,9 @@ class RunningProxy:
 
 
 @contextlib.contextmanager
-def envoy(setup: ProxySetup, *, edited: Callable[[str], str] = str) -> Iterator[RunningProxy]:
-    """Real Envoy with `deploy/envoy/envoy.yaml`; `edited` adds what the documentation tells readers to add."""
-    with _envoy(setup, "envoy.yaml", "127.0.0.1:7402", edited=edited) as proxy:
+def envoy(setup: ProxySetup) -> Iterator[RunningProxy]:
+    """Real Envoy with `deploy/envoy/envoy.yaml`."""
+    with _envoy(setup, "envoy.yaml", "127.0.0.1:7402") as proxy:
         yield proxy
 
 
@@ -79,7 +81,6 @@ def _envoy(
     *,
     addresses: tuple[str, str] = ("0.0.0.0:443", "127.0.0.1:8080"),
     with_users: bool = True,
-    edited: Callable[[str], str] = str,
 ) -> Iterator[RunningProxy]:
     """`addresses`: of the listener and of the application, as the file has them."""
     port = free_port()
@@ -97,7 +98,7 @@ def _envoy(
                 **_common_files(directory, setup, users=users),
             },
         )
-        configuration.write_text(edited(rendered))
+        configuration.write_text(setup.edited(rendered))
         # --use-dynamic-base-id: several Envoys on one machine. --concurrency 1: one worker is what a test needs.
         arguments = ("-c", configuration, "--concurrency", "1", "--use-dynamic-base-id", "--log-level", "warning")
         with Program([program("envoy"), *arguments], name="envoy", directory=directory) as running:
@@ -115,19 +116,24 @@ def nginx(setup: ProxySetup) -> Iterator[RunningProxy]:
         secret.write_text(f'proxy_set_header X-Watchword-Caller-Secret "{setup.caller_secret}";\n')
         configuration = directory / "nginx.conf"
         configuration.write_text(
-            render(
-                "nginx/nginx.conf",
-                {
-                    "0.0.0.0:443": f"127.0.0.1:{port}",
-                    "127.0.0.1:8080": setup.application,
-                    "127.0.0.1:7401": setup.decisions,
-                    "/etc/watchword/nginx/caller-secret.conf": str(secret),
-                    "/run/nginx.pid": str(directory / "nginx.pid"),
-                    "/var/log/nginx/error.log": str(directory / "error.log"),
-                    "/var/log/nginx/access.log": str(directory / "access.log"),
-                    **{f"/var/lib/nginx/{name}": str(directory / name) for name in ("body", "proxy", "fastcgi", "uwsgi", "scgi")},
-                    **_common_files(directory, setup, users="/etc/watchword/nginx/users.htpasswd"),
-                },
+            setup.edited(
+                render(
+                    "nginx/nginx.conf",
+                    {
+                        "0.0.0.0:443": f"127.0.0.1:{port}",
+                        "127.0.0.1:8080": setup.application,
+                        "127.0.0.1:7401": setup.decisions,
+                        "/etc/watchword/nginx/caller-secret.conf": str(secret),
+                        "/run/nginx.pid": str(directory / "nginx.pid"),
+                        "/var/log/nginx/error.log": str(directory / "error.log"),
+                        "/var/log/nginx/access.log": str(directory / "access.log"),
+                        **{
+                            f"/var/lib/nginx/{name}": str(directory / name)
+                            for name in ("body", "proxy", "fastcgi", "uwsgi", "scgi")
+                        },
+                        **_common_files(directory, setup, users="/etc/watchword/nginx/users.htpasswd"),
+                    },
+                )
             )
         )
         arguments = ("-c", configuration, "-g", "daemon off;")
@@ -150,17 +156,19 @@ def caddy(setup: ProxySetup) -> Iterator[RunningProxy]:
         files = _common_files(directory, setup)
         configuration = directory / "Caddyfile"
         configuration.write_text(
-            render(
-                "caddy/Caddyfile",
-                {
-                    "0.0.0.0": "127.0.0.1",
-                    ":443": f":{port}",
-                    "127.0.0.1:8080": setup.application,
-                    "127.0.0.1:7401": setup.decisions,
-                    "/etc/watchword/caddy/caller-secret": str(secret),
-                    "/etc/watchword/caddy/users": str(users),
-                    **files,
-                },
+            setup.edited(
+                render(
+                    "caddy/Caddyfile",
+                    {
+                        "0.0.0.0": "127.0.0.1",
+                        ":443": f":{port}",
+                        "127.0.0.1:8080": setup.application,
+                        "127.0.0.1:7401": setup.decisions,
+                        "/etc/watchword/caddy/caller-secret": str(secret),
+                        "/etc/watchword/caddy/users": str(users),
+                        **files,
+                    },
+                )
             )
         )
         arguments = ("run", "--adapter", "caddyfile", "--config", configuration)
@@ -182,26 +190,30 @@ def traefik(setup: ProxySetup) -> Iterator[RunningProxy]:
         shipped = (DEPLOY / "traefik/secret.yml").read_text()
         secret.write_text(shipped.replace("the secret of this proxy: see ../README.md", setup.caller_secret))
         (dynamic / "dynamic.yml").write_text(
-            render(
-                "traefik/dynamic.yml",
-                {
-                    "127.0.0.1:8080": setup.application,
-                    "127.0.0.1:7401": setup.decisions,
-                    "127.0.0.1:7409": f"127.0.0.1:{inner}",
-                    **_common_files(directory, setup, users="/etc/watchword/traefik/users.htpasswd"),
-                },
+            setup.edited(
+                render(
+                    "traefik/dynamic.yml",
+                    {
+                        "127.0.0.1:8080": setup.application,
+                        "127.0.0.1:7401": setup.decisions,
+                        "127.0.0.1:7409": f"127.0.0.1:{inner}",
+                        **_common_files(directory, setup, users="/etc/watchword/traefik/users.htpasswd"),
+                    },
+                )
             )
         )
         configuration = directory / "traefik.yml"
         configuration.write_text(
-            render(
-                "traefik/traefik.yml",
-                {
-                    "0.0.0.0:443": f"127.0.0.1:{port}",
-                    "127.0.0.1:7409": f"127.0.0.1:{inner}",
-                    "127.0.0.1": "127.0.0.1",
-                    "/etc/watchword/traefik/dynamic": str(dynamic),
-                },
+            setup.edited(
+                render(
+                    "traefik/traefik.yml",
+                    {
+                        "0.0.0.0:443": f"127.0.0.1:{port}",
+                        "127.0.0.1:7409": f"127.0.0.1:{inner}",
+                        "127.0.0.1": "127.0.0.1",
+                        "/etc/watchword/traefik/dynamic": str(dynamic),
+                    },
+                )
             )
         )
         with Program([program("traefik"), f"--configFile={configuration}"], name="traefik", directory=directory) as running:
@@ -242,15 +254,17 @@ def _haproxy(setup: ProxySetup, shipped: str, decisions: Mapping[str, str], besi
         (directory / "server.pem.key").symlink_to(files.pop("/etc/watchword/tls/server.key"))
         configuration = directory / "haproxy.cfg"
         configuration.write_text(
-            render(
-                f"haproxy/{shipped}",
-                {
-                    "0.0.0.0:443": f"127.0.0.1:{port}",
-                    "127.0.0.1:8080": setup.application,
-                    f"/etc/watchword/haproxy/{name}": str(directory / name),
-                    **decisions,
-                    **files,
-                },
+            setup.edited(
+                render(
+                    f"haproxy/{shipped}",
+                    {
+                        "0.0.0.0:443": f"127.0.0.1:{port}",
+                        "127.0.0.1:8080": setup.application,
+                        f"/etc/watchword/haproxy/{name}": str(directory / name),
+                        **decisions,
+                        **files,
+                    },
+                )
             )
         )
         arguments = ("-db", "-f", configuration, "-f", users)
