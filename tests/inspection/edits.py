@@ -8,7 +8,10 @@ from watchword_server.inspection.findings import Code
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """In a file below `deploy/`, `old`, which stands there once, becomes `new`; `with_it` goes. `besides`: what else follows."""
+    """In a file below `deploy/`, `old`, which stands there once, becomes `new`, and `with_it` `instead`.
+
+    `besides`: what else follows.
+    """
 
     file: str
     what: str
@@ -16,6 +19,7 @@ class Edit:
     old: str
     new: str = ""
     with_it: str = ""
+    instead: str = ""
     besides: frozenset[Code] = frozenset()
 
     def __str__(self) -> str:
@@ -86,12 +90,64 @@ EDITS: Final = (
         "X-Watchword-User $watchword_user;",
         "X-Watchword-User $arg_user;",
     ),
+    Edit(
+        _NGINX,
+        "files for a network",
+        Code.NOT_ASKED,
+        _LOCATION,
+        f"        location /r {{ auth_request off; allow 10.0.0.0/8; deny all; }}\n{_LOCATION}",
+    ),
+    Edit(
+        _NGINX,
+        "files for all but one",
+        Code.NOT_ASKED,
+        _LOCATION,
+        f"        location /r {{ auth_request off; deny 192.0.2.1; }}\n{_LOCATION}",
+    ),
+    Edit(
+        _NGINX,
+        "a page in place of an answer",
+        Code.FAILS_OPEN,
+        "            internal;\n",
+        "            internal;\n            error_page 502 504 = @open;\n",
+    ),
+    Edit(
+        _NGINX,
+        "a success in place of an answer",
+        Code.FAILS_OPEN,
+        "            internal;\n",
+        "            internal;\n            error_page 502 =200 /open;\n",
+    ),
+    Edit(
+        _NGINX,
+        "a host of the client's",
+        Code.ANOTHER_REQUEST,
+        "        proxy_set_header Host $host;\n",
+        "        proxy_set_header Host $http_host;\n",
+    ),
+    Edit(
+        _NGINX,
+        "a user by way of a map",
+        Code.CLIENT_HEADER_BELIEVED,
+        "            proxy_set_header X-Authenticated-Email $remote_user;\n",
+        "            proxy_set_header X-Authenticated-Email $sso;\n",
+        with_it="    server_tokens off;\n",
+        instead="    map $http_x_sso $first { default $http_x_sso; }\n    map $first $sso { default $first; }\n",
+    ),
+    Edit(
+        _NGINX,
+        "a user by way of a variable",
+        Code.CLIENT_HEADER_BELIEVED,
+        "            proxy_set_header X-Authenticated-Email $remote_user;\n",
+        "            set $who $http_x_sso;\n            proxy_set_header X-Authenticated-Email $who;\n",
+    ),
+    Edit(_NGINX, "everybody is a proxy", Code.CLIENT_HEADER_BELIEVED, "server_tokens off;", "set_real_ip_from 0.0.0.0/0;"),
     Edit(_NGINX, "satisfy any", Code.DENIAL_UNDONE, _LOCATION, f"{_LOCATION}            satisfy any;\n"),
     Edit(_NGINX, "a denial becomes a page", Code.DENIAL_UNDONE, _LOCATION, f"        error_page 403 =200 /denied;\n{_LOCATION}"),
     Edit(_NGINX, "answers are cached", Code.ANSWER_CACHED, "internal;", "internal;\n            proxy_cache answers;"),
     Edit(_NGINX, "answers are cached everywhere", Code.ANSWER_CACHED, "    server_tokens off;", "    proxy_cache answers;"),
     Edit(_NGINX, "clients may ask", Code.QUESTION_OPEN, "            internal;\n"),
-    Edit(_NGINX, "the decoded path", Code.ANOTHER_PATH, "$scheme://$host$request_uri", "$scheme://$host$uri"),
+    Edit(_NGINX, "the decoded path", Code.ANOTHER_REQUEST, "$scheme://$host$request_uri", "$scheme://$host$uri"),
     Edit(
         _NGINX,
         "a client's certificate",
@@ -424,9 +480,55 @@ EDITS: Final = (
     ),
     Edit(_HAPROXY, "a file that is not there", Code.NOT_READ, "haproxy/spoe.conf\n", "haproxy/elsewhere.conf\n"),
     Edit(_HAPROXY, "a quote that is never closed", Code.NOT_READ, "realm Watchword", 'realm "Watchword'),
+    Edit(
+        _HAPROXY,
+        "statistics for all",
+        Code.ADMIN_OPEN,
+        "\nbackend application\n",
+        f"\n{_ANOTHER}    stats enable\n\nbackend application\n",
+    ),
     Edit(_SPOE, "a client's user", Code.CLIENT_HEADER_BELIEVED, "identity=http_auth_user", "identity=req.fhdr(x-user)"),
     Edit(_SPOE, "for ever", Code.SLOW_TO_DENY, "    timeout processing 500ms\n"),
     Edit(_SPOE, "variables of another name", Code.NOT_DENIED, "option var-prefix watchword", "option var-prefix other"),
     Edit(_HAPROXY_LUA, "nothing asks", Code.NOT_ASKED, "    http-request lua.watchword\n"),
     Edit(_HAPROXY_LUA, "nothing denies", Code.NOT_DENIED, _DENY, f"# {_DENY}"),
+)
+
+# What opens nothing, put in front of something that stands in a file once.
+_SERVER: Final = "    server {\n        listen 0.0.0.0:443"
+_ROUTER: Final = "    decisions:\n"
+_BACKEND: Final = "\nbackend application\n"
+_TO_BACKEND: Final = "    default_backend application\n"
+HARMLESS: Final = (
+    (_NGINX, _SERVER, "    server { listen 80; return 301 https://$host$request_uri; }\n"),
+    (
+        _NGINX,
+        _SERVER,
+        "    server { listen 80; location /.well-known/acme-challenge/ { root /srv; } location / { return 301 /; } }\n",
+    ),
+    (_NGINX, _SERVER, "    server { listen 80; rewrite ^ https://$host$request_uri? permanent; }\n"),
+    (_NGINX, _SERVER, "    server { listen 127.0.0.1:81; location / { root /srv; } }\n"),
+    (_NGINX, _SERVER, "    server { listen 444 ssl; ssl_reject_handshake on; }\n"),
+    (_NGINX, _LOCATION, "        location = /denied.html { internal; auth_request off; root /srv; }\n"),
+    (_NGINX, _LOCATION, "        location = /status { auth_request off; stub_status; }\n"),
+    (_NGINX, _LOCATION, "        location /mine { auth_request off; allow 127.0.0.1; deny all; }\n"),
+    (_NGINX, _LOCATION, "        error_page 502 504 /50x.html;\n"),
+    (_CADDY, ":443 {\n", ":80 {\n	redir https://{host}{uri}\n}\n\n"),
+    (
+        _CADDY,
+        "	# `route`: in this order",
+        "	handle_errors {\n		rewrite * /{err.status_code}.html\n		file_server\n	}\n",
+    ),
+    (
+        _ROUTERS,
+        _ROUTER,
+        '    plain: { rule: "PathPrefix(`/`)", entryPoints: [public], middlewares: [https], service: application }\n',
+    ),
+    (
+        _HAPROXY,
+        _BACKEND,
+        f"\n{_ANOTHER}    http-request redirect scheme https unless {{ path_beg /.well-known/acme-challenge/ }}\n{_TO_BACKEND}",
+    ),
+    (_HAPROXY, _BACKEND, f"\n{_ANOTHER}    redirect scheme https if !{{ ssl_fc }}\n{_TO_BACKEND}"),
+    (_HAPROXY, _BACKEND, f"\n{_ANOTHER}    stats enable\n    stats auth admin:secret\n"),
 )

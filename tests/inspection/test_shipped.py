@@ -8,7 +8,7 @@ from typing import Final
 import pytest
 from click.testing import CliRunner
 
-from inspection.edits import EDITS, Edit
+from inspection.edits import EDITS, HARMLESS, Edit
 from support.deploy import DEPLOY
 from watchword_server.__main__ import main
 from watchword_server.inspection.findings import Code, Weight
@@ -58,14 +58,26 @@ def test_one_edit_is_found(deployed: Path, edit: Edit) -> None:
     old = edit.old.replace("/etc/watchword/", f"{deployed}/")
     assert text.count(old) == 1, "the edit fits"
     assert edit.with_it in text
-    text = text.replace(edit.with_it, "") if edit.with_it else text
+    text = text.replace(edit.with_it, edit.instead) if edit.with_it else text
     file.write_text(text.replace(old, edit.new))
     first = LED_TO.get(edit.file, edit.file)
     found = list(INSPECTORS[FIRST_READ[first]](deployed / first))
     assert {finding.code for finding in found} == {edit.code} | edit.besides, found
     assert all(finding.place.file.is_file() for finding in found)
+    assert file in {finding.place.file for finding in found} or edit.code is Code.NOT_READ or edit.file in LED_TO
     lines = len(file.read_text().splitlines())
     assert all(0 < finding.place.line <= max(lines, len(finding.place.file.read_text().splitlines())) for finding in found)
+
+
+@pytest.mark.parametrize(("name", "before", "what"), HARMLESS)
+def test_what_opens_nothing_is_no_finding(deployed: Path, name: str, before: str, what: str) -> None:
+    file = deployed / name.replace("traefik/dynamic.yml", "traefik/dynamic/dynamic.yml")
+    text = file.read_text()
+    assert text.count(before) == 1, "the edit fits"
+    text = text.replace("  middlewares:\n", "  middlewares:\n    https: { redirectScheme: { scheme: https } }\n", 1)
+    file.write_text(text.replace(before, what + before))
+    first = LED_TO.get(name, name)
+    assert list(INSPECTORS[FIRST_READ[first]](deployed / first)) == []
 
 
 def test_every_code_is_shown_by_an_edit_and_told_on_the_page() -> None:
@@ -100,3 +112,31 @@ def test_a_file_of_no_known_proxy_is_refused(tmp_path: Path) -> None:
     refused = CliRunner().invoke(main, ["doctor", "proxy", str(file)])
     assert refused.exit_code == 2
     assert "add --kind" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("nginx.conf", "include nginx.conf;\n"),
+        ("nginx.conf", "\x00\x01 {"),
+        ("nginx.conf", ""),
+        ("Caddyfile", "import Caddyfile\n"),
+        ("Caddyfile", "{ { {"),
+        ("Caddyfile", '"'),
+        ("Caddyfile", ""),
+        ("haproxy.cfg", "frontend\n    http-request\n    bind\n    mode\n    acl\n"),
+        ("haproxy.cfg", "frontend a\n    mode http\n    http-request send-spoe-group\n    filter spoe config\n"),
+        ("envoy.yaml", "static_resources: 1\nadmin: []\n"),
+        ("envoy.yaml", "static_resources: { listeners: [{ filter_chains: [1, { filters: [{}, null, [1]] }] }] }\n"),
+        ("envoy.yaml", "a: &a [*a]\nresources: *a\n"),
+        ("traefik.yml", "http: { routers: { a: 1, b: { rule: [], middlewares: {} } } }\n"),
+        ("traefik.yml", "providers: { file: { directory: nowhere, filename: [] } }\n"),
+    ],
+)
+def test_nonsense_is_told_or_clean_and_never_a_traceback(tmp_path: Path, name: str, text: str) -> None:
+    file = tmp_path / name
+    file.write_text(text)
+    kind = {"Caddyfile": "caddy"}.get(name, name.partition(".")[0])
+    done = CliRunner().invoke(main, ["doctor", "proxy", str(file), "--kind", kind])
+    assert isinstance(done.exception, SystemExit | None), (done.exception, done.stdout)
+    assert done.exit_code in {0, 1, 2}

@@ -9,6 +9,7 @@ from typing import Final
 from watchword_server.core.answer_headers import OWNED_HEADERS
 from watchword_server.inspection.caddyfile import Caddyfile, CaddyfileError, Directive
 from watchword_server.inspection.findings import (
+    EVERYBODY,
     IDENTITY_HEADER,
     PATIENCE_SECONDS,
     Code,
@@ -28,7 +29,6 @@ _SORTED: Final = frozenset({"handle", "handle_path"})
 _CERTIFICATE: Final = "x-client-cert-der"
 _UNVERIFIED: Final = frozenset({"request", "require"})
 _OF_A_CERTIFICATE: Final = "{http.request.tls.client."
-_EVERYBODY: Final = frozenset({"0.0.0.0/0", "::/0"})
 
 
 def inspect(file: Path) -> Iterator[Finding]:
@@ -55,7 +55,7 @@ def _option(option: Directive) -> Iterator[Finding]:
                 "whoever reaches the admin interface changes this proxy",
                 "write `admin off`, or an address of loopback",
             )
-        case Directive("trusted_proxies", args) if _EVERYBODY & set(args):
+        case Directive("trusted_proxies", args) if EVERYBODY & set(args):
             names = ["X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host"]
             yield believed(option.place, names, "name the proxies in front of this one, and nobody else")
         case Directive("order", (name, *_)) if name in _SERVES or name == "forward_auth":
@@ -95,6 +95,8 @@ class _Site:
                     yield from self._walk(each.block, passed, in_order=True)
                     if not _matcher(each) and any(_asks(inner) and not _matcher(inner) for inner in each.own("forward_auth")):
                         passed = replace(passed, asked=True)
+                case "handle_errors" if _shows_a_page(each):
+                    continue
                 case "handle_errors":  # what happens when Watchword does not answer, among others
                     yield from self._walk(each.block, replace(passed, asked=False), in_order=False)
                 case name if name in _SORTED:
@@ -147,6 +149,12 @@ class _Site:
 
     def _takes_any_certificate(self) -> bool:
         return any(each.name == "mode" and set(each.args) & _UNVERIFIED for each in _deep(self.site.own("tls")))
+
+
+def _shows_a_page(errors: Directive) -> bool:
+    """Whether one file a status is all that is shown, as for `rewrite * /{err.status_code}.html`."""
+    serving = {each.name for each in _deep(errors.block)} & _SERVES
+    return serving == {"file_server"} and any(each.args[:1] == ("*",) for each in errors.own("rewrite"))
 
 
 def _asks(directive: Directive) -> bool:

@@ -9,6 +9,7 @@ from typing import Final
 
 from watchword_server.core.answer_headers import OWNED_HEADERS
 from watchword_server.inspection.findings import (
+    ACME,
     IDENTITY_HEADER,
     PATIENCE_SECONDS,
     Code,
@@ -140,7 +141,9 @@ class _Http:
     def _answers_itself(self) -> bool:
         """As one that sends everybody to HTTPS."""
         routes = [route for host in self.manager["route_config.virtual_hosts"].each() for route in host["routes"].each()]
-        return bool(routes) and all(route["redirect"] or route["direct_response"] for route in routes)
+        return bool(routes) and all(
+            route["redirect"] or route["direct_response"] or route["match.prefix"].text.startswith(ACME) for route in routes
+        )
 
     def _headers(self) -> Iterator[Finding]:
         """What any client could say here."""

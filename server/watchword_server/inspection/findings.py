@@ -10,6 +10,8 @@ from watchword_server.core.answer_headers import OWNED_HEADERS
 
 # What the shipped configurations name the header in which a proxy tells who the user is.
 IDENTITY_HEADER: Final = "x-authenticated-email"
+ACME: Final = "/.well-known/acme-challenge"  # RFC 8555: public by its nature
+EVERYBODY: Final = frozenset({"0.0.0.0/0", "::/0"})
 PATIENCE_SECONDS: Final = 5.0  # a proxy that waits longer for an answer leaves its clients hanging while Watchword is away
 
 
@@ -32,7 +34,7 @@ class Code(StrEnum):
     DENIAL_UNDONE = "denial-undone"
     ANSWER_CACHED = "answer-cached"
     QUESTION_OPEN = "question-open"
-    ANOTHER_PATH = "another-path"
+    ANOTHER_REQUEST = "another-request"
     CLIENT_HEADER_BELIEVED = "client-header-believed"
     ANSWER_HEADER_FORGEABLE = "answer-header-forgeable"
     UNDERSCORED_NAMES = "underscored-names"

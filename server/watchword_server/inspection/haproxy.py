@@ -9,6 +9,7 @@ from typing import Final
 
 from watchword_server.core.answer_headers import OWNED_HEADERS
 from watchword_server.inspection.findings import (
+    ACME,
     PATIENCE_SECONDS,
     Code,
     Finding,
@@ -118,7 +119,7 @@ class _Frontend:
 
     def findings(self) -> Iterator[Finding]:
         binds = self.section.beginning("bind")
-        if binds and all(_LOOPBACK.match(address) for bind in binds for address in bind.words[1].split(",")):
+        if binds and all(_LOOPBACK.match(address) for bind in binds for address in "".join(bind.words[1:2]).split(",")):
             return  # reached from this machine alone, as the way of watchword.lua to Watchword is
         mode = (self.section.beginning("mode") or self.defaults.beginning("mode") or [_Line(("mode", "tcp"), self.place)])[-1]
         if mode.words[1:2] != ("http",):
@@ -129,6 +130,16 @@ class _Frontend:
             return
         rules = [*self.defaults.beginning("http-request"), *self.section.beginning("http-request")]
         asking = next((index for index, rule in enumerate(rules) if _asks(rule)), None)
+        if asking is None and self._leads_nowhere():
+            shown = [line for line in self.section.lines if line.begins("stats", "enable") or line.begins("stats", "uri")]
+            if shown and not self.section.beginning("stats", "auth"):
+                yield Finding(
+                    Code.ADMIN_OPEN,
+                    shown[0].place,
+                    "whoever reaches this reads what is behind this proxy",
+                    "bind it to 127.0.0.1, or write `stats auth`",
+                )
+            return
         if asking is None and self._answers_itself(rules):
             return
         if asking is None:
@@ -162,7 +173,15 @@ class _Frontend:
         plain = not any("ssl" in bind.words for bind in self.section.beginning("bind"))
         always = [(), *([("if", "!ssl_fc"), ("if", "!{", "ssl_fc"), ("unless", "ssl_fc")] if plain else [])]
         redirects = [_Line(("http-request", *line.words), line.place) for line in self.section.beginning("redirect")]
-        return any(rule.action in _ENDS - {"auth"} and rule.condition in always for rule in (*rules, *redirects))
+        return any(
+            rule.action in _ENDS - {"auth"}
+            and (rule.condition in always or (rule.condition[:1] == ("unless",) and rule.condition[-1].startswith(ACME)))
+            for rule in (*rules, *redirects)
+        )
+
+    def _leads_nowhere(self) -> bool:
+        """As one that shows statistics."""
+        return not any(self.section.beginning(word) for word in ("default_backend", "use_backend", "server", "server-template"))
 
     def _spoe_files(self, engine: str) -> Iterator[Sequence[_Line] | Finding]:
         """What the files of an engine say."""

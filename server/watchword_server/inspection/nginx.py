@@ -9,6 +9,8 @@ from typing import Any, Final
 import crossplane
 
 from watchword_server.inspection.findings import (
+    ACME,
+    EVERYBODY,
     IDENTITY_HEADER,
     PATIENCE_SECONDS,
     Code,
@@ -31,6 +33,9 @@ _FIXED: Final = frozenset({"return", "stub_status", "empty_gif"})  # nothing of 
 _QUESTION: Final = ("x-original-method", "x-original-url", "x-client-cert", "x-forwarded-for", IDENTITY_HEADER)
 _OF_THE_CLIENT: Final = re.compile(r"\$(?:http|arg|cookie)_")
 _DENIALS: Final = frozenset({"401", "403", "500"})
+_FAILURES: Final = frozenset({"500", "502", "503", "504"})
+_LOOPBACK: Final = re.compile(r"(?:127\.[0-9.]+|localhost|\[::1\])(?::[0-9]+)?|unix:.*|::1")
+_EVERY_PATH: Final = frozenset({"^", ".*", "^.*", "^.*$", "^(.*)$", "^/(.*)$", "^(.*)"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +79,15 @@ class _Level:
 
 def inspect(file: Path) -> Iterator[Finding]:
     """All findings of a configuration and of what it includes."""
-    parsed = crossplane.parse(str(file), combine=True, check_ctx=False, check_args=False)
+    parsed = crossplane.parse(str(file), check_ctx=False, check_args=False)
     for error in parsed["errors"]:
         why = re.sub(r"^\[Errno [0-9]+\] ", "", str(error["error"]).removesuffix(f" in {error['file']}:{error['line']}"))
         yield unread(Place(Path(error["file"]), error["line"] or 1), why)
-    directives = tuple(_directives(parsed["config"][0]["parsed"] if parsed["config"] else ()))
+    try:
+        directives = tuple(_directives(parsed["config"], parsed["config"][0], parsed["config"][0]["parsed"]))
+    except RecursionError:
+        yield unread(Place(file, 1), "files include one another")
+        return
     root = _Level(_Directive("", (), Place(file, 1), directives))
     for stream in root.inner("stream"):
         for server in stream.inner("server"):
@@ -87,15 +96,40 @@ def inspect(file: Path) -> Iterator[Finding]:
     for http in root.inner("http"):
         yield from _anywhere(http)
         for server in http.inner("server"):
-            yield from _Server(server).findings()
+            yield from _Server(server, _told_by_clients(http)).findings()
 
 
-def _directives(parsed: Sequence[Mapping[str, Any]]) -> Iterator[_Directive]:
+def _directives(
+    files: Sequence[Mapping[str, Any]], file: Mapping[str, Any], parsed: Sequence[Mapping[str, Any]]
+) -> Iterator[_Directive]:
+    """Those of a file or a block, with what is included in its place: not crossplane's own way, which then names wrong files."""
     for each in parsed:
         if each["directive"] == "#":
             continue
-        block = tuple(_directives(each["block"])) if "block" in each else None
-        yield _Directive(each["directive"], tuple(each["args"]), Place(Path(each["file"]), each["line"]), block)
+        if each["directive"] == "include":
+            for index in each.get("includes", ()):
+                yield from _directives(files, files[index], files[index]["parsed"])
+            continue
+        block = tuple(_directives(files, file, each["block"])) if "block" in each else None
+        yield _Directive(each["directive"], tuple(each["args"]), Place(Path(file["file"]), each["line"]), block)
+
+
+def _told_by_clients(http: _Level) -> re.Pattern[str]:
+    """What a value looks like that a client can choose, also by way of a `map` or a `set`."""
+    given = [(each.args[0], each.args[1:]) for each in _deep(http.opened_by) if each.name == "set" and len(each.args) > 1]
+    given += [(each.args[-1], each.args[:1]) for each in http.own("map")]
+    found = [_OF_THE_CLIENT.pattern]
+    for _ in given:  # one may be made of another
+        pattern = re.compile("|".join(found))
+        found += [rf"{re.escape(name)}\b" for name, values in given if any(map(pattern.search, values))]
+        found = list(dict.fromkeys(found))
+    return re.compile("|".join(found))
+
+
+def _deep(directive: _Directive) -> Iterator[_Directive]:
+    for each in directive.block or ():
+        yield each
+        yield from _deep(each)
 
 
 def _anywhere(level: _Level) -> Iterator[Finding]:
@@ -116,6 +150,8 @@ def _anywhere(level: _Level) -> Iterator[Finding]:
                     "a denial becomes a success",
                     "leave the status out: `error_page 403 /denied;`",
                 )
+            case _Directive("set_real_ip_from", args) if EVERYBODY & set(args):
+                yield believed(each.place, ["X-Forwarded-For"], "name the proxies in front of this one, and nobody else")
             case _Directive("underscores_in_headers", ("on",)) | _Directive("ignore_invalid_headers", ("off",)):
                 yield underscored(each.place, "leave this directive out")
         if each.block is not None:
@@ -125,10 +161,11 @@ def _anywhere(level: _Level) -> Iterator[Finding]:
 @dataclass(frozen=True, slots=True)
 class _Server:
     level: _Level
+    told_by_clients: re.Pattern[str]
 
     def findings(self) -> Iterator[Finding]:
-        if self.level.own("return"):
-            return  # it answers itself, whatever is asked for
+        if self._serves_nobody():
+            return
         places = [self.level, *self._below(self.level)]
         asked = {name for place in places if (name := place.value("auth_request")) not in {"", "off"}}
         questions = [place for place in places if place.opened_by.name == "location" and place.opened_by.args[-1] in asked]
@@ -139,6 +176,20 @@ class _Server:
                 if (finding.code, finding.place) not in seen:
                     seen.add((finding.code, finding.place))
                     yield finding
+
+    def _serves_nobody(self) -> bool:
+        """It answers itself whatever is asked for, or is reached from this machine alone."""
+        listens = [each.first for each in self.level.own("listen")]
+        redirects = any(
+            each.first in _EVERY_PATH and re.match(r"https?:|\$scheme", "".join(each.args[1:2]))
+            for each in self.level.own("rewrite")
+        )
+        return (
+            redirects
+            or bool(self.level.own("return"))
+            or self.level.value("ssl_reject_handshake") == "on"
+            or (bool(listens) and all(map(_LOOPBACK.fullmatch, listens)))
+        )
 
     def _below(self, level: _Level) -> Iterator[_Level]:
         for inner in level.inner("location", "if", "limit_except"):
@@ -175,7 +226,12 @@ class _Server:
         """Whether nginx answers with files where nothing else is said: so does a server in which no location takes the rest."""
         if level is self.level:
             return not any(each.opened_by.args == ("/",) for each in level.inner("location"))
-        return level.opened_by.name == "location" and not level.own(*_FIXED, "deny")
+        where = level.opened_by.args
+        allowed = [each.first for each in level.own("allow")]
+        shut = any(each.first == "all" for each in level.own("deny")) and all(map(_LOOPBACK.fullmatch, allowed))
+        one_page = where[:1] == ("=",) and bool(level.own("internal"))  # what `error_page` shows
+        public = any(part.startswith(ACME) for part in where)
+        return level.opened_by.name == "location" and not (level.own(*_FIXED) or shut or one_page or public)
 
     def _passed_on(self, level: _Level, handler: _Directive) -> Iterator[Finding]:
         """What the application gets."""
@@ -190,12 +246,20 @@ class _Server:
             there = {
                 name.removeprefix("http_").replace("_", "-"): each for name, each in names.items() if name.startswith("http_")
             }
-        missing = not_ours(name for name, each in there.items() if not _OF_THE_CLIENT.search(each.args[-1]))
+        missing = not_ours(name for name, each in there.items() if not self.told_by_clients.search(each.args[-1]))
         if missing and directive:
             inherited = " (a location with one of its own inherits none)" if level.own(directive) else ""
             parameter = f"{directive} HTTP_…" if directive.endswith("_param") else f"{directive} …"
             yield forgeable(
                 handler.place, missing, f"set each by `{parameter}`{inherited}, as part 3 of deploy/nginx/nginx.conf does"
+            )
+        host = there.get("host")
+        if host is not None and handler.name in _HEADERS_OF and "$http_host" in host.args[-1]:
+            yield Finding(
+                Code.ANOTHER_REQUEST,
+                host.place,
+                "the application may get another host than Watchword decides about: a request can name two",
+                "write `proxy_set_header Host $host;`",
             )
         if level.value("ssl_verify_client") == "optional_no_ca":
             for each in level.effective(directive):
@@ -216,6 +280,14 @@ class _Server:
             return
         if not level.own("internal"):
             yield Finding(Code.QUESTION_OPEN, place, "clients can ask Watchword in this proxy's name", "write `internal;`")
+        for each in level.effective("error_page"):
+            if _FAILURES & set(each.args) and any(re.match("=(?![345])", arg) for arg in each.args):
+                yield Finding(
+                    Code.FAILS_OPEN,
+                    each.place,
+                    "while Watchword does not answer, a page answers in its place: its 2xx lets everybody in",
+                    "leave it out where it asks",
+                )
         if level.value("proxy_cache") not in {"", "off"}:
             where = level.effective("proxy_cache")[-1].place
             yield Finding(
@@ -232,12 +304,12 @@ class _Server:
             if missing:
                 yield believed(place, missing, 'set each by `proxy_set_header`, to "" where this proxy does not know it')
         for name, each in there.items():
-            if name in _QUESTION and _OF_THE_CLIENT.search(each.args[-1]):
+            if name in _QUESTION and self.told_by_clients.search(each.args[-1]):
                 yield believed(each.place, [spelled(name)], "set it from what nginx knows itself")
         url = there.get("x-original-url")
         if url is not None and "$request_uri" not in url.args[-1]:
             yield Finding(
-                Code.ANOTHER_PATH,
+                Code.ANOTHER_REQUEST,
                 url.place,
                 "Watchword decides about another path than the client asked for",
                 "write `$scheme://$host$request_uri`",
