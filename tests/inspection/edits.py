@@ -487,6 +487,13 @@ EDITS: Final = (
         "\nbackend application\n",
         f"\n{_ANOTHER}    stats enable\n\nbackend application\n",
     ),
+    Edit(
+        _HAPROXY,
+        "connections by other defaults",
+        Code.NOT_ASKED,
+        "\nfrontend public\n",
+        "\ndefaults plain\n    mode tcp\n\ndefaults\n    mode http\n    timeout client 1s\n\nfrontend public from plain\n",
+    ),
     Edit(_SPOE, "a client's user", Code.CLIENT_HEADER_BELIEVED, "identity=http_auth_user", "identity=req.fhdr(x-user)"),
     Edit(_SPOE, "for ever", Code.SLOW_TO_DENY, "    timeout processing 500ms\n"),
     Edit(_SPOE, "variables of another name", Code.NOT_DENIED, "option var-prefix watchword", "option var-prefix other"),

@@ -81,12 +81,13 @@ def inspect(file: Path) -> Iterator[Finding]:
     except (OSError, ValueError) as error:
         yield unread(Place(file, 1), getattr(error, "strerror", None) or str(error))
         return
-    defaults: _Section | None = None
+    latest, named = _Section(_Line(("defaults",), Place(file, 1))), dict[str, _Section]()
     for section in sections:
         if section.kind == "defaults":
-            defaults = section
+            latest = named["".join(section.opened_by.words[1:2])] = section
         elif section.kind in {"frontend", "listen"}:
-            yield from _Frontend(section, defaults or _Section(section.opened_by), file.parent).findings()
+            defaults = named.get(section.opened_by.after("from"), latest)
+            yield from _Frontend(section, defaults, file.parent).findings()
 
 
 def _sections(file: Path) -> list[_Section]:
